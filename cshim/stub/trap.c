@@ -1,0 +1,178 @@
+/*
+ * trap.c - guest to kernel and back.
+ *
+ * Whatever brings the shim in, the host kernel has already put the guest's
+ * registers into a signal frame at the top of this stack, which lies in
+ * physmem.  The handler adds what the frame lacks (FS and GS base), hands the
+ * mailbox to the kernel, tells it, and waits.  What the kernel left in frame
+ * and mailbox is what continues, by rt_sigreturn.
+ *
+ * There is no other way in or out: a task starts because its stub, standing in
+ * a trap, is given a frame.  A blank stub's first trap is its birth's `int3`.
+ */
+#include "hostcall.h"
+#include "shim.h"
+
+#define SI_QUEUE (-1)
+#define FUTEX_WAIT 0
+#define EFLAGS_AC 0x40000
+#define TRAPNO_PAGE_FAULT 14
+#define HOST_EAGAIN (-11)
+#define ARCH_SET_GS 0x1001
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+#define ARCH_GET_GS 0x1004
+
+/*
+ * Entries.  A guest's EFLAGS.AC survives into a handler, where an unaligned
+ * access would then raise SIGBUS: cleared before any compiled code runs.
+ */
+#define ENTRY(name, target)                                                                        \
+    __asm__(".text\n.globl " #name "\n.hidden " #name "\n.type " #name ",@function\n" #name ":\n"  \
+            "    pushfq\n"                                                                         \
+            "    andq $~0x40000,(%rsp)\n"                                                          \
+            "    popfq\n"                                                                          \
+            "    cld\n"                                                                            \
+            "    jmp " #target "\n")
+ENTRY(trap_entry_sys, on_syscall);
+ENTRY(trap_entry_fault, on_fault);
+ENTRY(trap_entry_kick, on_kick);
+
+/* Where a handler that returns goes: back to the guest. */
+__asm__(".text\n.globl shim_restorer\n.hidden shim_restorer\nshim_restorer:\n"
+        "    mov $15,%eax\n" /* rt_sigreturn */
+        "    syscall\n");
+
+/* A stub's last act before it is blank: unmap the nursery (addr, len), then
+ * trap.  No stack is left to stand on; the signal frame goes to the alternate
+ * one. */
+__asm__(".text\n.globl shim_birth\n.hidden shim_birth\nshim_birth:\n"
+        "    mov $11,%eax\n" /* munmap */
+        "    syscall\n"
+        "    xor %esp,%esp\n"
+        "    int3\n"
+        "    ud2\n");
+
+static uint64_t read_fs(void) {
+    uint64_t value;
+    if (config.fsgsbase)
+        __asm__ volatile("rdfsbase %0" : "=r"(value));
+    else
+        hostcall(__NR_arch_prctl, ARCH_GET_FS, &value);
+    return value;
+}
+
+static uint64_t read_gs(void) {
+    uint64_t value;
+    if (config.fsgsbase)
+        __asm__ volatile("rdgsbase %0" : "=r"(value));
+    else
+        hostcall(__NR_arch_prctl, ARCH_GET_GS, &value);
+    return value;
+}
+
+static void write_fs_gs(uint64_t fs, uint64_t gs) {
+    if (config.fsgsbase) {
+        __asm__ volatile("wrfsbase %0" : : "r"(fs));
+        __asm__ volatile("wrgsbase %0" : : "r"(gs));
+    } else {
+        hostcall(__NR_arch_prctl, ARCH_SET_FS, fs);
+        hostcall(__NR_arch_prctl, ARCH_SET_GS, gs);
+    }
+}
+
+/* Tell the kernel's thread.  The queue of pending signals may be full for a
+ * moment (RLIMIT_SIGPENDING): try again. */
+static void notify(uint64_t kind) {
+    struct host_siginfo info = {.signo = UVM_SIG_NOTIFY, .code = SI_QUEUE};
+    info.queue.value = MAILBOX->slot | kind << 16 | (uint64_t)config.epoch << 32;
+    while (hostcall(__NR_rt_tgsigqueueinfo, config.kernel_pid, config.kernel_tid, UVM_SIG_NOTIFY,
+                    &info) == HOST_EAGAIN)
+        __builtin_ia32_pause();
+}
+
+/* Wait until the kernel gives the mailbox back. */
+static void await_kernel(void) {
+    struct uvm_mailbox *m = MAILBOX;
+    for (uint32_t i = m->spin; i > 0; i--) {
+        if (__atomic_load_n(&m->state, __ATOMIC_ACQUIRE) != UVM_STATE_TRAPPED)
+            return;
+        __builtin_ia32_pause();
+    }
+    if (config.transport == UVM_TRANSPORT_SIGNAL) {
+        uint64_t set = 1UL << (UVM_SIG_WAKE - 1);
+        while (__atomic_load_n(&m->state, __ATOMIC_ACQUIRE) == UVM_STATE_TRAPPED)
+            hostcall(__NR_rt_sigtimedwait, &set, 0, 0, sizeof set);
+    } else {
+        while (__atomic_load_n(&m->state, __ATOMIC_ACQUIRE) == UVM_STATE_TRAPPED)
+            hostcall(__NR_futex, &m->state, FUTEX_WAIT, UVM_STATE_TRAPPED, 0);
+    }
+}
+
+/* Pre: on the alternate stack, all fields of the mailbox that describe the trap
+ * are written.  Does not return: continues whatever frame stands there. */
+static void __attribute__((noreturn, noinline)) trap(uint32_t kind, void *context) {
+    struct uvm_mailbox *m = MAILBOX;
+    m->trap = kind;
+    m->fs_base = read_fs();
+    m->gs_base = read_gs();
+    m->traps++;
+    __atomic_store_n(&m->state, UVM_STATE_TRAPPED, __ATOMIC_SEQ_CST);
+    notify(UVM_NOTIFY_TRAP);
+    await_kernel();
+    if (m->state == UVM_STATE_EXIT)
+        hostcall(__NR_exit_group, 0);
+    tlb_shootdown();
+    tlb_prefill();
+    write_fs_gs(m->fs_base, m->gs_base);
+    __asm__ volatile("mov %0,%%rsp\n"
+                     "mov $15,%%eax\n" /* rt_sigreturn finds the frame at rsp */
+                     "syscall\n"
+                     :
+                     : "r"(context)
+                     : "memory");
+    __builtin_unreachable();
+}
+
+HIDDEN void on_syscall(int sig, struct host_siginfo *info, void *context);
+HIDDEN void on_fault(int sig, struct host_siginfo *info, void *context);
+HIDDEN void on_kick(int sig, struct host_siginfo *info, void *context);
+
+void on_syscall(int sig, struct host_siginfo *info, void *context) {
+    MAILBOX->sig = sig;
+    MAILBOX->arch = info->sys.arch;
+    trap(UVM_TRAP_SYSCALL, context);
+}
+
+void on_fault(int sig, struct host_siginfo *info, void *context) {
+    struct uvm_mailbox *m = MAILBOX;
+    uint64_t error = UC_REG(context, REG_ERR);
+    int page_fault = UC_REG(context, REG_TRAPNO) == TRAPNO_PAGE_FAULT;
+    if (page_fault && info->code > 0 && tlb_fill(info->addr, error))
+        return;
+    m->sig = sig;
+    m->code = info->code;
+    m->fault_addr = info->addr;
+    m->fault_error = error;
+    if (m->frame == 0) { /* first trap of this stub's life */
+        m->frame = (uint64_t)context;
+        trap(UVM_TRAP_BIRTH, context);
+    }
+    trap(page_fault && info->code > 0 ? UVM_TRAP_FAULT : UVM_TRAP_EXCEPTION, context);
+}
+
+/* The kernel wants shootdowns done now, or the task off its vCPU, or both.  A
+ * kick may come late, when the task has trapped by itself in the meantime. */
+void on_kick(int sig, struct host_siginfo *info, void *context) {
+    struct uvm_mailbox *m = MAILBOX;
+    (void)info;
+    tlb_shootdown();
+    if (__atomic_exchange_n(&m->want_ack, 0, __ATOMIC_SEQ_CST))
+        notify(UVM_NOTIFY_ACK);
+    if (!__atomic_exchange_n(&m->preempt, 0, __ATOMIC_SEQ_CST)) {
+        m->stale++;
+        return;
+    }
+    m->sig = sig;
+    trap(UVM_TRAP_PREEMPT, context);
+}

@@ -1,0 +1,1 @@
+"""What tests share: guests and how they are built, the host as oracle, leaks, the matrix."""

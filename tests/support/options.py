@@ -1,0 +1,84 @@
+"""The command line's choice of machine, as the keyword arguments of `Machine`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+__all__ = ["CLOCKS", "LOOPS", "TRANSPORTS", "TRAPS", "MachineOptions", "add_options"]
+
+TRAPS = ("sud", "seccomp")
+TRANSPORTS = ("futex", "signal")
+CLOCKS = ("real", "virtual")
+LOOPS = ("uvloop", "asyncio")
+
+
+@dataclass(frozen=True, slots=True)
+class MachineOptions:
+    """How every machine of this session is built, unless a test asks otherwise."""
+
+    trap: str = "sud"
+    transport: str = "futex"
+    clock: str = "real"
+    loop: str = "uvloop"
+    freeze_every: int | None = None
+    """Freeze and thaw the machine every so many traps; needs the virtual clock."""
+    seed: int = 1
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> MachineOptions:
+        """The options of the session; a combination that cannot be is a usage error."""
+        freeze_every = config.getoption("uvm_freeze_every")
+        clock = config.getoption("uvm_clock") or ("virtual" if freeze_every else "real")
+        if freeze_every is not None and freeze_every < 1:
+            raise pytest.UsageError("--uvm-freeze-every wants a number of traps above 0")
+        if freeze_every and clock != "virtual":
+            raise pytest.UsageError("--uvm-freeze-every needs --uvm-clock virtual")
+        return cls(
+            trap=config.getoption("uvm_trap"),
+            transport=config.getoption("uvm_transport"),
+            clock=clock,
+            loop=config.getoption("uvm_loop"),
+            freeze_every=freeze_every,
+            seed=config.getoption("uvm_seed"),
+        )
+
+    def kwargs(self, **changes: Any) -> dict[str, Any]:
+        """Keyword arguments for `Machine`; `changes` win."""
+        arguments: dict[str, Any] = {
+            "root": "/",
+            "cpus": 2,
+            "memory": "256M",
+            "clock": self.clock,
+            "seed": self.seed if self.clock == "virtual" else None,
+            "transport": self.transport,
+            "trap": self.trap,
+            "freeze_every": self.freeze_every,
+        }
+        arguments.update(changes)
+        return arguments
+
+    def __str__(self) -> str:
+        freeze = f" freeze-every={self.freeze_every}" if self.freeze_every else ""
+        return f"trap={self.trap} transport={self.transport} clock={self.clock} loop={self.loop}{freeze}"
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the `--uvm-*` options."""
+    group = parser.getgroup("uvm", "the machines that tests boot")
+    group.addoption("--uvm-trap", choices=TRAPS, default="sud", help="trap door of every machine")
+    group.addoption(
+        "--uvm-transport", choices=TRANSPORTS, default="futex", help="how stubs are switched"
+    )
+    group.addoption("--uvm-clock", choices=CLOCKS, default=None, help="clock of every machine")
+    group.addoption("--uvm-loop", choices=LOOPS, default="uvloop", help="event loop of every test")
+    group.addoption(
+        "--uvm-freeze-every",
+        type=int,
+        default=None,
+        metavar="N",
+        help="freeze and thaw each machine every N traps (virtual clock)",
+    )
+    group.addoption("--uvm-seed", type=int, default=1, help="seed of the virtual clock's machines")

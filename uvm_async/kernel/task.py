@@ -1,0 +1,139 @@
+"""A task, and what tasks share.
+
+Linux: include/linux/sched.h, include/linux/sched/signal.h.  A `Task` is one guest
+thread; a `Process` is what Linux calls signal_struct: all that a thread group
+has in common.  `mm`, `files`, `fs` and `sighand` are shared or copied one by one,
+as the flags of clone(2) say.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from uvm_async.sched.wait import WaitQueue
+from uvm_async.state import Entity
+
+if TYPE_CHECKING:
+    from uvm_async.arch.stub import Stub
+    from uvm_async.fs.fdtable import FdTable
+    from uvm_async.fs.fsstruct import FsStruct
+    from uvm_async.kernel.cred import Cred
+    from uvm_async.kernel.kernel import Kernel
+    from uvm_async.kernel.signal import PendingSignals, SigHand
+    from uvm_async.mm.mm import Mm
+    from uvm_async.sched.timers import Timer
+
+__all__ = ["Process", "Task", "TaskState"]
+
+
+class TaskState(enum.IntEnum):
+    """What a task is doing; `letter` is what /proc shows."""
+
+    READY = 0  # wants a vCPU: to return to the guest, or to run (again) in the kernel
+    RUNNING = 1  # executes guest code on a vCPU
+    KERNEL = 2  # its system call or fault is being executed right now
+    BLOCKED = 3  # interruptible sleep: plain data, no coroutine
+    WAITING = 4  # uninterruptible sleep: a coroutine is kept
+    STOPPED = 5  # by a stop signal
+    ZOMBIE = 6  # exited, not yet waited for
+    DEAD = 7
+
+
+class Process(Entity):
+    """A thread group (Linux: struct signal_struct)."""
+
+    def __init__(self, pid: int, parent: Process | None) -> None:
+        self.pid = pid
+        """The tgid."""
+        self.parent = parent
+        self.children: list[Process] = []
+        """Living and zombie, in order of birth."""
+        self.tasks: list[Task] = []
+        """Live threads; the leader first while it lives."""
+        self.leader: Task | None = None
+        self.pgrp = parent.pgrp if parent else pid
+        self.session = parent.session if parent else pid
+        self.tty: Any = parent.tty if parent else None
+        """Controlling terminal (tty.base.Tty) or None."""
+        self.wait_exit = WaitQueue()
+        """Woken when a child exits, stops or continues."""
+        self.exit_code: int | None = None
+        """wait status once the group is exiting (set first by whoever starts it)."""
+        self.exit_signal = 17
+        self.zombie = False
+        self.stopped_by = 0
+        """Signal that stopped the group, or 0."""
+        self.stop_pending_report = False
+        self.continued_pending_report = False
+        self.pending: PendingSignals
+        self.rlimits: dict[int, tuple[int, int]] = dict(parent.rlimits) if parent else {}
+        self.vfork_done: WaitQueue | None = None
+        self.start_ns = 0
+        self.utime_ns = 0
+        self.stime_ns = 0
+        self.cutime_ns = 0
+        self.cstime_ns = 0
+        self.itimers: dict[int, Any] = {}
+        self.posix_timers: dict[int, Any] = {}
+        self.child_subreaper = False
+        self.dumpable = 1
+        self.umask_personality = 0
+
+
+class Task(Entity):
+    """One guest thread (Linux: struct task_struct)."""
+
+    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"stub", "coroutine", "job"})
+
+    def __init__(self, kernel: Kernel, pid: int, process: Process) -> None:
+        self.kernel = kernel
+        self.pid = pid
+        """The guest's thread id."""
+        self.process = process
+        self.comm = b""
+        self.state = TaskState.READY
+        self.mm: Mm
+        self.files: FdTable
+        self.fs: FsStruct
+        self.cred: Cred
+        self.sighand: SigHand
+        self.pending: PendingSignals
+        self.blocked = 0
+        """Signal mask: bit n-1 is signal n."""
+        self.saved_blocked: int | None = None
+        """Mask to put back when the call ends (sigsuspend, ppoll ...)."""
+        self.altstack: tuple[int, int, int] = (0, 0, 2)
+        """(ss_sp, ss_size, ss_flags) of sigaltstack(2); 2 is SS_DISABLE."""
+        self.restart: Any = None
+        """What a blocked call needs to run again; None when no call is in progress."""
+        self.clear_child_tid = 0
+        self.set_child_tid = 0
+        self.robust_list = 0
+        self.pdeath_signal = 0
+        self.exit_code = 0
+        self.stub: Stub | None = None
+        self.coroutine: Any = None
+        self.job: Any = None
+        self.queues: tuple[WaitQueue, ...] = ()
+        """Wait queues it stands in."""
+        self.timer: Timer | None = None
+        """Ends its sleep."""
+        self.nice = 0
+        self.vruntime_ns = 0
+        self.sched: Any = None
+        """The policy's own record of it."""
+        self.start_ns = 0
+        self.utime_ns = 0
+        self.stime_ns = 0
+        self.nvcsw = 0
+        self.nivcsw = 0
+        self.min_flt = 0
+        self.maj_flt = 0
+
+    @property
+    def tgid(self) -> int:
+        return self.process.pid
+
+    def __repr__(self) -> str:
+        return f"<Task {self.pid} {self.comm.decode(errors='replace')!r} {self.state.name}>"
