@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
 from support.guests import Builder
-from support.leaks import census, new_since
+from support.leaks import Census, census, new_since
 from support.options import MachineOptions, add_options
 from support.oracle import empty_directory, is_root
 from support.twice import Twice
@@ -33,21 +34,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 OPTIONS = pytest.StashKey[MachineOptions]()
+BEFORE = pytest.StashKey[Census]()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"machine: {config.stash[OPTIONS]}"
 
 
+def loop_factory(config: pytest.Config) -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the loop that `--uvm-loop` names."""
+    if config.stash[OPTIONS].loop == "asyncio":
+        return asyncio.SelectorEventLoop
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let the loop make what it makes once a process, before anything is counted."""
+    with asyncio.Runner(loop_factory=loop_factory(session.config)) as runner:
+        runner.run(asyncio.sleep(0))
+
+
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Every async test runs on the loop that `--uvm-loop` names."""
-    if config.stash[OPTIONS].loop == "asyncio":
-        return {"asyncio": asyncio.SelectorEventLoop}
-    import uvloop
-
-    return {"uvloop": uvloop.new_event_loop}
+    return {config.stash[OPTIONS].loop: loop_factory(config)}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -94,16 +107,23 @@ def scratch(tmp_path: Path, guests: Builder) -> Path:
     return empty_directory(tmp_path / "scratch")
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that boots machines, nothing of them is left in or below this process."""
-    if request.node.get_closest_marker("machine") is None:
-        yield
-        return
-    before = census()
-    yield
-    left = new_since(before)
-    assert not left, "left behind: " + "; ".join(left)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Count what is there before a test that boots machines and its fixtures begin."""
+    if item.get_closest_marker("machine"):
+        item.stash[BEFORE] = census()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """After a machine's test, its loop being closed, nothing of it is left here or below."""
+    result = yield
+    before = item.stash.get(BEFORE, None)
+    if before is not None:
+        left = new_since(before)
+        assert not left, "left behind: " + "; ".join(left)
+    return result
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@
  *
  * Invariants
  *   - an access is judged as the processor would judge the guest's own: P and
- *     U, W for writing; it then sets A, and D when it writes.  What it may not
- *     do is a fault, reported by how far the copy came, never resolved here;
+ *     U, W for writing; it then sets A, and D when it writes.  But a page
+ *     cache's frame with D clear is a fault to a write, so that the kernel marks
+ *     the page dirty.  What an access may not do is a fault, reported by how far the copy came, never resolved here;
  *   - guest memory changes under our hands, so every byte is read once and
  *     judged in the copy;
  *   - nothing at or above UVM_TASK_SIZE and no frame outside the data zone is
@@ -30,6 +31,8 @@ static uint8_t *user_byte(const struct view *v, uint32_t pgd, uint64_t addr, int
     if (!slot)
         return NULL;
     uint64_t pte = *slot;
+    if (write && (pte & UVM_PTE_CACHE))
+        need |= UVM_PTE_D; /* a page cache must hear of the first write */
     if ((pte & need) != need || !frame_in(v->data, pte_pfn(pte)))
         return NULL;
     if ((pte & mark) != mark)

@@ -7,13 +7,15 @@ takes all writes up to some flush, and any of those after it.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support import pagecache
-from support.ext2rig import Log, Rig, fsck, make_image, repair
+
+from support.ext2rig import Log, Rig, fsck, make_image, physical_memory, repair
 from uvm_async.errors import Errno
+from uvm_async.mm.frames import Frames
 
 STEPS = 120
 CUTS = 30
@@ -22,9 +24,10 @@ PADDING = "n" * 200
 """Long names fill many directory blocks, so that names move between blocks."""
 
 
-@pytest.fixture(autouse=True)
-def plain_page_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    pagecache.install(monkeypatch)
+@pytest.fixture
+def frames() -> Iterator[Frames]:
+    with physical_memory() as found:
+        yield found
 
 
 @dataclass
@@ -109,7 +112,9 @@ class Workload:
         name = rng.choice(NAMES) + PADDING
         known = sorted(self.files)
         if kind == "write" or not known:
-            await self._write(name, rng.randrange(3) * 3000, rng.randbytes(rng.choice([10, 5000, 30_000])))
+            await self._write(
+                name, rng.randrange(3) * 3000, rng.randbytes(rng.choice([10, 5000, 30_000]))
+            )
             return
         old = rng.choice(known)
         if kind == "truncate":
@@ -175,7 +180,7 @@ class Workload:
 
 
 def cut_image(before: bytes, log: Log, position: int, rng: random.Random) -> bytes:
-    """The disk if the power fails after `position` events: all that was flushed, some of the rest."""
+    """The disk if the power fails after `position` events: what was flushed, some of the rest."""
     disk = bytearray(before)
     events = log.events[:position]
     flushed = max((at for at, event in enumerate(events) if event is None), default=-1)
@@ -187,11 +192,11 @@ def cut_image(before: bytes, log: Log, position: int, rng: random.Random) -> byt
     return bytes(disk)
 
 
-async def check(image: Path, moment: Stable) -> None:
+async def check(image: Path, moment: Stable, frames: Frames) -> None:
     """Everything promised is there, in a file system that is clean after the repair."""
     repair(image)
     assert fsck(image) == ""
-    rig = await Rig.mount(image, read_only=True)
+    rig = await Rig.mount(image, read_only=True, frames=frames)
     tree = await rig.tree()
     await rig.umount()
     allowed: dict[str, list[bytes]] = {}
@@ -208,11 +213,11 @@ async def check(image: Path, moment: Stable) -> None:
         assert tree.get(name) in (None, *allowed[name]), f"{name} has somebody else's contents"
 
 
-async def run_and_cut(tmp_path: Path, seed: int, block_size: int) -> None:
+async def run_and_cut(tmp_path: Path, seed: int, block_size: int, frames: Frames) -> None:
     image = make_image(tmp_path / "disk", size="8M", block_size=block_size)
     before = image.read_bytes()
     rng = random.Random(seed)
-    rig = await Rig.mount(image)
+    rig = await Rig.mount(image, frames=frames)
     work = Workload(rig, rng)
     for directory in ("/x", "/y", "/y/z"):
         await rig.mkdir(directory)
@@ -230,20 +235,20 @@ async def run_and_cut(tmp_path: Path, seed: int, block_size: int) -> None:
     for position in cuts:
         cut.write_bytes(cut_image(before, rig.log, position, rng))
         moment = [m for m in work.moments if m.position <= position][-1]
-        await check(cut, moment)
+        await check(cut, moment, frames)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("block_size", [1024, 4096])
 async def test_a_power_cut_at_any_moment_leaves_every_fsynced_file_whole(
-    tmp_path: Path, block_size: int, seed: int
+    tmp_path: Path, frames: Frames, block_size: int, seed: int
 ) -> None:
-    await run_and_cut(tmp_path, seed, block_size)
+    await run_and_cut(tmp_path, seed, block_size, frames)
 
 
-async def test_an_image_is_clean_at_the_end_of_each_fsync(tmp_path: Path) -> None:
+async def test_an_image_is_clean_at_the_end_of_each_fsync(tmp_path: Path, frames: Frames) -> None:
     image = make_image(tmp_path / "disk", size="8M", block_size=1024)
-    rig = await Rig.mount(image)
+    rig = await Rig.mount(image, frames=frames)
     rng = random.Random(1)
     work = Workload(rig, rng)
     for directory in ("/x", "/y", "/y/z"):
@@ -256,9 +261,11 @@ async def test_an_image_is_clean_at_the_end_of_each_fsync(tmp_path: Path) -> Non
     await rig.umount()
 
 
-async def test_an_unlinked_open_file_is_cleaned_up_after_a_crash(tmp_path: Path) -> None:
+async def test_an_unlinked_open_file_is_cleaned_up_after_a_crash(
+    tmp_path: Path, frames: Frames
+) -> None:
     image = make_image(tmp_path / "disk", size="8M", block_size=1024)
-    rig = await Rig.mount(image)
+    rig = await Rig.mount(image, frames=frames)
     for number in range(3):
         await rig.create(f"/f{number}")
         await rig.write(f"/f{number}", 0, bytes(100_000))
@@ -280,10 +287,10 @@ async def test_an_unlinked_open_file_is_cleaned_up_after_a_crash(tmp_path: Path)
 
 
 async def test_a_failing_disk_is_eio_and_what_was_fsynced_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = make_image(tmp_path / "disk", size="8M", block_size=1024)
-    rig = await Rig.mount(image)
+    rig = await Rig.mount(image, frames=frames)
     await rig.create("/safe")
     await rig.write("/safe", 0, b"safe" * 1000)
     await rig.fsync("/safe")
@@ -304,7 +311,7 @@ async def test_a_failing_disk_is_eio_and_what_was_fsynced_stays(
     await rig.fsync("/lost")  # nothing was forgotten
     await rig.umount()
     assert fsck(image) == ""
-    rig = await Rig.mount(image, read_only=True)
+    rig = await Rig.mount(image, read_only=True, frames=frames)
     assert await rig.read("/safe") == b"safe" * 1000
     assert await rig.read("/lost") == b""
     await rig.umount()

@@ -12,18 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import pagecache
-from support.ext2rig import Rig, fsck, make_image
+from support.ext2rig import Rig, fsck, make_image, physical_memory
 from uvm_async.errors import Errno
+from uvm_async.mm.frames import Frames
 
 STEPS = 500
 NAMES = ["a", "b", "c", "d", "e" * 60, "f" * 255, "g.txt"]
+WEIGHTS = {
+    "create": 10,
+    "mkdir": 3,
+    "symlink": 3,
+    "link": 4,
+    "unlink": 8,
+    "rmdir": 2,
+    "rename": 8,
+    "write": 20,
+    "sparse": 4,
+    "truncate": 8,
+    "open": 3,
+    "close": 3,
+}
 DIRS = ["", "/p", "/q", "/p/r"]
-
-
-@pytest.fixture(autouse=True)
-def plain_page_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    pagecache.install(monkeypatch)
 
 
 @pytest.fixture
@@ -121,7 +132,20 @@ def choose(rng: random.Random, handles: list[str], *, big: int) -> tuple[Any, ..
         return rng.choice(handles) if handles and rng.random() < 0.3 else path()
 
     kind = rng.choices(
-        "create mkdir symlink link unlink rmdir rename write sparse truncate open close".split(),
+        [
+            "create",
+            "mkdir",
+            "symlink",
+            "link",
+            "unlink",
+            "rmdir",
+            "rename",
+            "write",
+            "sparse",
+            "truncate",
+            "open",
+            "close",
+        ],
         [10, 3, 3, 4, 8, 2, 8, 20, 4, 8, 3, 3],
     )[0]
     if kind in ("create", "unlink"):
@@ -172,10 +196,17 @@ async def both(rig: Rig, mirror: Mirror, operation: tuple[Any, ...]) -> None:
 
 
 async def play(
-    image: Path, mirror_root: Path, seed: int, *, limit_bytes: int, big: int, freeze: bool
+    image: Path,
+    mirror_root: Path,
+    seed: int,
+    *,
+    limit_bytes: int = 1 << 20,
+    big: int,
+    frames: Frames | None,
 ) -> None:
+    """Without `frames` (and with `support.pagecache`) it is frozen and thawed on the way."""
     rng = random.Random(seed)
-    rig = await Rig.mount(image, limit_bytes=limit_bytes)
+    rig = await Rig.mount(image, limit_bytes=limit_bytes, frames=frames)
     mirror = Mirror(mirror_root)
     mirror_root.joinpath("lost+found").mkdir()
     for step in range(STEPS):
@@ -190,7 +221,7 @@ async def play(
                 assert fsck(image) == "", f"after step {step}"
         elif chance < 0.05:
             await rig.reclaim()
-        elif chance < 0.06 and freeze:
+        elif chance < 0.06 and frames is None:
             rig = await rig.refrozen()
     for handle in list(mirror.files):
         assert await rig.read(handle) == mirror.read(handle)
@@ -206,7 +237,7 @@ async def play(
     assert fsck(image) == ""
     assert rig.kernel.messages == []
     # And once more as somebody who comes later sees it.
-    rig = await Rig.mount(image, read_only=True)
+    rig = await Rig.mount(image, read_only=True, frames=frames)
     assert await rig.tree() == mirror.tree()
     await rig.umount()
 
@@ -217,7 +248,8 @@ async def test_random_operations_leave_what_they_leave_on_tmpfs(
     tmp_path: Path, mirror: Path, block_size: int, seed: int
 ) -> None:
     image = make_image(tmp_path / "disk", size="64M", block_size=block_size)
-    await play(image, mirror, seed, limit_bytes=1 << 20, big=70_000, freeze=False)
+    with physical_memory(256 << 20) as frames:
+        await play(image, mirror, seed, big=70_000, frames=frames)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -228,15 +260,21 @@ async def test_random_operations_on_a_disk_that_is_always_full(
     image = make_image(
         tmp_path / "disk", size="1M", block_size=block_size, options=("-N", "32", "-m", "0")
     )
-    await play(image, mirror, 100 + seed, limit_bytes=1 << 20, big=200_000, freeze=False)
+    with physical_memory(256 << 20) as frames:
+        await play(image, mirror, 100 + seed, big=200_000, frames=frames)
 
 
 @pytest.mark.parametrize("inode_size", ["128", "256"])
 @pytest.mark.parametrize("block_size", [1024, 4096])
 async def test_random_operations_with_hardly_any_buffers_and_many_freezes(
-    tmp_path: Path, mirror: Path, block_size: int, inode_size: str
+    tmp_path: Path,
+    mirror: Path,
+    block_size: int,
+    inode_size: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pagecache.install(monkeypatch)
     image = make_image(
         tmp_path / "disk", size="32M", block_size=block_size, options=("-I", inode_size)
     )
-    await play(image, mirror, 7, limit_bytes=8 * block_size, big=70_000, freeze=True)
+    await play(image, mirror, 7, limit_bytes=8 * block_size, big=70_000, frames=None)

@@ -91,7 +91,8 @@ int main(void)
     hear(gate[0]);
     sleep_ms(30);
     LOCK(fd, F_SETLKW, F_WRLCK, 1, 1); /* the child waits for us */
-    LOCK(fd, F_SETLK, F_UNLCK, 0, 0);
+    struct flock all = range(F_UNLCK, 0, 0);
+    MUST(fcntl(fd, F_SETLK, &all));
     reap("child", child);
 
     int a = MUST(open("file", O_RDWR)), b = MUST(open("file", O_RDWR));

@@ -21,7 +21,7 @@ int main(void)
     static struct iovec many[IOV_MAX + 1];
     for (int i = 0; i <= IOV_MAX; i++)
         many[i] = (struct iovec){"x", 1};
-    MUST(pipe(p));
+    MUST(pipe2(p, O_NONBLOCK));
     E(writev(p[1], many, IOV_MAX + 1));
     V(writev(p[1], many, IOV_MAX));
     struct iovec bad[2] = {{c, 4}, {(void *)1, 4}};

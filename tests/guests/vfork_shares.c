@@ -28,8 +28,9 @@ int main(int argc, char **argv)
         counter = 99;
         _exit(127);
     }
-    printf("counter after exec: %d\n", counter);
+    int after_exec = counter; /* the new program prints from here on: wait for it */
     reap("executing child", child);
+    printf("counter after exec: %d\n", after_exec);
 
     child = vfork();
     if (child == 0) {

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import subprocess
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path as HostPath
 from typing import Any, TypeVar
 
+from support import pagecache
+from uvm_async.arch.physmem import Physmem
 from uvm_async.block.bio import Op
 from uvm_async.block.blkdev import BlockDevice
 from uvm_async.block.disk import Disk
@@ -21,11 +25,11 @@ from uvm_async.errors import Errno
 from uvm_async.fs.devices import DeviceTable
 from uvm_async.fs.ext2.mount import mount_device
 from uvm_async.fs.ext2.superblock import Ext2SuperBlock
+from uvm_async.mm.filemap import filemap_read, filemap_write
+from uvm_async.mm.frames import Frames
 from uvm_async.mm.iov import KernelIter
 from uvm_async.sched.wait import Host, Wait, WaitQueue
 from uvm_async.state import Entity, dump_graph, load_graph
-
-from support import pagecache
 
 T = TypeVar("T")
 
@@ -111,6 +115,13 @@ async def drive(coroutine: Coroutine[Any, Any, T]) -> T:
             raise AssertionError(f"unexpected request {request!r}")
 
 
+def tool(name: str) -> str:
+    """Where one of e2fsprogs is: not always on an ordinary user's path."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    assert found, f"{name} is not installed (Debian package e2fsprogs)"
+    return found
+
+
 def make_image(
     path: HostPath,
     *,
@@ -122,7 +133,7 @@ def make_image(
     """A fresh ext2 image."""
     with open(path, "wb"):
         pass
-    command = ["mke2fs", "-q", "-F", "-t", "ext2", "-b", str(block_size), *options]
+    command = [tool("mke2fs"), "-q", "-F", "-t", "ext2", "-b", str(block_size), *options]
     if tree is not None:
         command += ["-d", str(tree)]
     subprocess.run([*command, str(path), size], check=True, capture_output=True)
@@ -131,13 +142,13 @@ def make_image(
 
 def fsck(path: HostPath) -> str:
     """What `e2fsck -fn` finds: the empty string if nothing."""
-    done = subprocess.run(["e2fsck", "-fn", str(path)], capture_output=True, text=True)
+    done = subprocess.run([tool("e2fsck"), "-fn", str(path)], capture_output=True, text=True)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def repair(path: HostPath) -> str:
     """`e2fsck -fy`; what it said. Raises if something is left unrepaired."""
-    done = subprocess.run(["e2fsck", "-fy", str(path)], capture_output=True, text=True)
+    done = subprocess.run([tool("e2fsck"), "-fy", str(path)], capture_output=True, text=True)
     assert done.returncode < 4, done.stdout + done.stderr
     return done.stdout
 
@@ -145,8 +156,16 @@ def repair(path: HostPath) -> str:
 def debugfs(path: HostPath, command: str) -> bytes:
     """The answer of one debugfs command."""
     return subprocess.run(
-        ["debugfs", "-R", command, str(path)], capture_output=True, check=True
+        [tool("debugfs"), "-R", command, str(path)], capture_output=True, check=True
     ).stdout
+
+
+@contextmanager
+def physical_memory(size: int = 64 << 20) -> Iterator[Frames]:
+    """Frames for a page cache, without a machine."""
+    physmem = Physmem.create(size, 1)
+    yield Frames(physmem)
+    physmem.close()
 
 
 async def open_device(
@@ -191,21 +210,31 @@ class Rig(Entity):
     VFS's checks only those that protect the file system's rules are here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frames: Any = None) -> None:
+        """`frames`: physical memory, for the machine's own page cache; None if the test uses
+        `support.pagecache`."""
         self.kernel = RigKernel()
+        self.kernel.frames = frames
         self.log = Log()
         self.device: BlockDevice
         self.sb: Ext2SuperBlock
         self.open_files: dict[str, Any] = {}
+        self.read_most = 1 << 27
+        """No file is read further: damaged ones may claim to be huge."""
 
     @classmethod
     async def mount(
-        cls, path: HostPath, *, read_only: bool = False, limit_bytes: int = 1 << 20
+        cls,
+        path: HostPath,
+        *,
+        read_only: bool = False,
+        limit_bytes: int = 1 << 20,
+        frames: Any = None,
     ) -> Rig:
-        rig = cls()
+        rig = cls(frames)
         disk = RecordedDisk(rig.kernel, str(path), read_only=read_only)  # type: ignore[arg-type]
         disk.log = rig.log
-        await disk._open()
+        await disk.reopen()
         try:
             rig.device = BlockDevice(disk, 0, limit_bytes=limit_bytes)
             rig.sb = await drive(mount_device(rig.kernel, rig.device, read_only=read_only))  # type: ignore[arg-type]
@@ -322,12 +351,14 @@ class Rig(Entity):
 
     async def write(self, path: str, pos: int, data: bytes) -> int:
         inode = await self.file(path)
-        return await drive(pagecache.write(inode.mapping, KernelIter(data), pos))
+        write = filemap_write if self.kernel.frames else pagecache.write
+        return await drive(write(inode.mapping, KernelIter(data), pos))
 
     async def read(self, path: str) -> bytes:
         inode = await self.file(path)
-        it = KernelIter(room=inode.size)
-        await drive(pagecache.read(inode.mapping, it, 0))
+        it = KernelIter(room=min(inode.size, self.read_most))
+        read = filemap_read if self.kernel.frames else pagecache.read
+        await drive(read(inode.mapping, it, 0))
         return bytes(it.data)
 
     async def truncate(self, path: str, size: int) -> None:
@@ -356,7 +387,7 @@ class Rig(Entity):
         """Clean pages go, as when memory is short."""
         for inode in self.sb.inodes.values():
             if inode.mapping is not None:
-                inode.mapping.drop_clean()
+                inode.mapping.drop_clean(1 << 30)
 
     async def tree(self, path: str = "") -> dict[str, Any]:
         """Everything below `path`: contents of files, targets of links, None for directories."""

@@ -62,7 +62,8 @@ class MachineOptions:
 
     def __str__(self) -> str:
         freeze = f" freeze-every={self.freeze_every}" if self.freeze_every else ""
-        return f"trap={self.trap} transport={self.transport} clock={self.clock} loop={self.loop}{freeze}"
+        machine = f"trap={self.trap} transport={self.transport} clock={self.clock}"
+        return f"{machine} loop={self.loop}{freeze}"
 
 
 def add_options(parser: pytest.Parser) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from uvm_async.errors import Errno
 from uvm_async.state import Entity
 
@@ -29,10 +30,15 @@ class PlainMapping(Entity):
             self.pages.setdefault(index, bytearray((data or b"").ljust(PAGE, b"\0")))
         return self.pages[index]
 
-    def drop_clean(self) -> None:
+    def drop_clean(self, want: int) -> None:
         """What reclaim does."""
         for index in [index for index in self.pages if index not in self.dirty]:
             del self.pages[index]
+
+    def drop_all(self) -> None:
+        """The inode ends."""
+        self.pages.clear()
+        self.dirty.clear()
 
 
 async def write(mapping: PlainMapping, it: Any, pos: int) -> int:
@@ -71,13 +77,14 @@ async def read(mapping: PlainMapping, it: Any, pos: int) -> int:
     return done
 
 
-def truncate(mapping: PlainMapping, size: int) -> None:
+async def truncate(mapping: PlainMapping, size: int) -> None:
     for index in [index for index in mapping.pages if index * PAGE >= size]:
         del mapping.pages[index]
         mapping.dirty.pop(index, None)
     index, offset = divmod(size, PAGE)
     if offset and index in mapping.pages:
         mapping.pages[index][offset:] = bytes(PAGE - offset)
+        mapping.dirty[index] = None
 
 
 async def fsync(mapping: PlainMapping) -> None:
@@ -92,11 +99,9 @@ async def fsync(mapping: PlainMapping) -> None:
 
 def install(patch: pytest.MonkeyPatch) -> None:
     """Let ext2 use it instead of the machine's."""
-    from uvm_async.fs.ext2 import file, inode, namei, superblock
+    from uvm_async.fs.ext2 import file, namei, superblock
 
     patch.setattr(file, "AddressSpace", PlainMapping)
-    patch.setattr(file, "filemap_write", write)
-    for module in (file, inode):
-        patch.setattr(module, "truncate_pages", truncate)
+    patch.setattr(file, "truncate_pages", truncate)
     for module in (file, namei, superblock):
         patch.setattr(module, "filemap_fsync", fsync)

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvm_async.block.bio import SECTOR_BYTES, Bio, Op
 from uvm_async.block.buffer import LIMIT_BYTES, BufferCache, BufferHolder
@@ -30,10 +31,11 @@ from uvm_async.state import Entity
 
 if TYPE_CHECKING:
     from uvm_async.fs.inode import Path
+    from uvm_async.kernel.kernel import Kernel
     from uvm_async.kernel.task import Task
     from uvm_async.mm.iov import IovIter
 
-__all__ = ["VIRTBLK_MAJOR", "BlockDevice", "BlockFile", "disk_name"]
+__all__ = ["VIRTBLK_MAJOR", "BlockDevice", "BlockFile", "attach_disk", "disk_name"]
 
 VIRTBLK_MAJOR = 254
 """The major that Linux most often gives virtio_blk; it has no number of its own."""
@@ -78,6 +80,9 @@ def disk_name(index: int) -> bytes:
 
 class BlockDevice(Entity):
     """One disk as the guest knows it (Linux: struct block_device)."""
+
+    MODE: ClassVar[int] = stat.S_IFBLK | 0o660
+    """Of its node, which belongs to root and the group `disk`."""
 
     def __init__(self, disk: Disk, index: int, *, limit_bytes: int = LIMIT_BYTES) -> None:
         """`index` 0 is vda. `limit_bytes` bounds the buffer cache."""
@@ -131,6 +136,16 @@ class BlockDevice(Entity):
             raise Errno.EBUSY
         self.opens += 1
         return BlockFile(self, path, flags)
+
+
+def attach_disk(kernel: Kernel, disk: Disk, *, limit_bytes: int = LIMIT_BYTES) -> BlockDevice:
+    """Give a disk the next free name and a driver behind its number; the node in /dev is the
+    caller's to make (`devfs.register_device` with `name`, `MODE` and `rdev` of the answer)."""
+    table = kernel.mounts.devices
+    index = sum(isinstance(driver, BlockDevice) for driver in table.drivers.values())
+    device = BlockDevice(disk, index, limit_bytes=limit_bytes)
+    table.register(stat.S_IFBLK, device.rdev, device)
+    return device
 
 
 def _block_size_for(size: int) -> int:

@@ -95,14 +95,21 @@ class Disk(Entity):
     ) -> Disk:
         """Open a disk image. Raises UsageError if it cannot be a disk."""
         disk = cls(kernel, os.path.abspath(path), read_only=read_only)
-        await disk._open()
+        await disk.reopen()
         return disk
+
+    async def reopen(self) -> None:
+        """After a thaw: open the backing file again. Raises UsageError if it is not what it was.
+
+        Without this the first transfer does it, and fails with EIO.
+        """
+        await self._open()
 
     async def close(self) -> None:
         """Let go of the backing file. What was not flushed is left to the host."""
         if self._file is not None:
             file, self._file = self._file, None
-            await self.kernel.workers.run(file.close)
+            await self.kernel.workers.run(_close_image, file)
 
     async def _open(self) -> io.FileIO:
         if self._file is None:
@@ -137,7 +144,9 @@ class Disk(Entity):
                 raise Errno.EIO("transfer beyond the end of the disk")
             if bio.op is not Op.READ and self.read_only:
                 raise Errno.EROFS
-        slow = [bio for bio in bios if not (bio.op is Op.READ and self._read_cached(bio))]
+        slow = bios
+        if all(bio.op is Op.READ for bio in bios):
+            slow = [bio for bio in bios if not self._read_cached(bio)]
         if slow:
             await host(self._run(slow))
         for bio in bios:
@@ -196,13 +205,11 @@ class Disk(Entity):
     async def _perform(self, request: Request) -> None:
         try:
             file = await self._open()
-            if request.op is Op.FLUSH:
-                self.unflushed = False
-            else:
-                self.unflushed |= request.op is not Op.READ
+            self.unflushed |= request.op in (Op.WRITE, Op.DISCARD)
             await self.kernel.workers.run(_transfer, file.fileno(), request)
+            if request.op is Op.FLUSH:
+                self.unflushed = False  # nothing is written while a flush runs
         except (OSError, UsageError) as error:
-            self.unflushed |= request.op is Op.FLUSH
             self.kernel.printk(
                 f"disk {self.path}: {request.op.value} of {request.end - request.start} bytes "
                 f"at {request.start}: {getattr(error, 'strerror', None) or error}"
@@ -250,6 +257,12 @@ def _open_image(path: str, read_only: bool) -> tuple[io.FileIO, int, tuple[int, 
     return file, size, (status.st_dev, status.st_ino)
 
 
+def _close_image(file: io.FileIO) -> None:
+    # The lock would live on in a forked child of the embedder that has the descriptor too.
+    fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+    file.close()
+
+
 def _transfer(fd: int, request: Request) -> None:
     if request.op is Op.READ:
         _read_all(fd, request)
@@ -293,14 +306,19 @@ def _advance(views: list[memoryview], count: int) -> list[memoryview]:
 
 
 def _punch(fd: int, offset: int, length: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-    if libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)) == 0:
+    code = _fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)
+    if code == 0:
         return
-    code = ctypes.get_errno()
     if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
         raise OSError(code, os.strerror(code))
     zeros = bytes(min(length, ZEROS_BYTES))
     end = offset + length
     while offset < end:
         offset += os.pwrite(fd, zeros[: end - offset], offset)
+
+
+def _fallocate(fd: int, mode: int, offset: int, length: int) -> int:
+    """fallocate(2), which the standard library has only without a mode; answers the errno."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    failed = libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length))
+    return ctypes.get_errno() if failed else 0

@@ -45,13 +45,19 @@ class Request:
         self.end = bio.end
         self.bios = [bio]
 
-    def absorbs(self, bio: Bio) -> bool:
+    def followed_by(self, other: Request) -> bool:
+        """Can `other` be appended?"""
         return (
-            self.op is bio.op
+            self.end == other.start
+            and self.op is other.op
             and self.op is not Op.FLUSH
-            and self.end - self.start + bio.length <= MERGE_BYTES
-            and len(self.bios) < MERGE_BIOS
+            and other.end - self.start <= MERGE_BYTES
+            and len(self.bios) + len(other.bios) <= MERGE_BIOS
         )
+
+    def append(self, other: Request) -> None:
+        self.bios += other.bios
+        self.end = other.end
 
 
 class _Batch:
@@ -93,19 +99,17 @@ class _Epoch:
             self.writes.insert(at, bio.offset)
             self.write_ends.insert(at, bio.end)
         at = bisect_right(self.starts, bio.offset)
-        if at > 0 and (before := self.waiting[at - 1]).end == bio.offset and before.absorbs(bio):
-            before.bios.append(bio)
-            before.end = bio.end
-        elif (
-            at < len(self.waiting)
-            and (after := self.waiting[at]).start == bio.end
-            and after.absorbs(bio)
-        ):
-            after.bios.insert(0, bio)
-            after.start = self.starts[at] = bio.offset
-        else:
-            self.waiting.insert(at, Request(bio))
-            self.starts.insert(at, bio.offset)
+        self.waiting.insert(at, Request(bio))
+        self.starts.insert(at, bio.offset)
+        self._merge(at)
+        if at:
+            self._merge(at - 1)
+
+    def _merge(self, at: int) -> None:
+        """Join a waiting request with the one behind it, if they are one."""
+        if at + 1 < len(self.waiting) and self.waiting[at].followed_by(self.waiting[at + 1]):
+            self.waiting[at].append(self.waiting.pop(at + 1))
+            del self.starts[at + 1]
 
     def remove(self, bio: Bio) -> None:
         """`bio` is complete and conflicts with nothing any more."""
@@ -147,7 +151,7 @@ class RequestQueue:
         self._room: deque[asyncio.Future[None]] = deque()
         self._jobs: set[asyncio.Task[None]] = set()
         self.merged = 0
-        """Bios that joined another's request, ever."""
+        """How often two requests became one, ever."""
 
     @property
     def idle(self) -> bool:
@@ -161,6 +165,7 @@ class RequestQueue:
         """Submit `bios`, wait until all are complete. Errors are in the bios."""
         loop = asyncio.get_running_loop()
         batch = _Batch(loop.create_future())
+        batch.left += 1  # until all are in the queue
         for bio in bios:
             while self._queued >= self._limit:
                 room: asyncio.Future[None] = loop.create_future()
@@ -168,6 +173,7 @@ class RequestQueue:
                 self._kick()
                 await room
             self._enter(bio, batch)
+        batch.left -= 1
         if batch.left:
             # One turn of the loop later, so that what others submit in this turn can merge.
             loop.call_soon(self._kick)
@@ -189,7 +195,7 @@ class RequestQueue:
             self._epochs.append(epoch)
         before = len(epoch.waiting)
         epoch.add(bio)
-        self.merged += len(epoch.waiting) == before
+        self.merged += before + 1 - len(epoch.waiting)
         batch.left += 1
         self._pending[bio] = (batch, parent)
         self._queued += 1
@@ -213,29 +219,32 @@ class RequestQueue:
 
     async def _execute(self, epoch: _Epoch, request: Request) -> None:
         error: type[Errno] | None = None
+        bug: Exception | None = None
         try:
             await self._perform(request)
         except OSError:
             error = Errno.EIO
-        except BaseException:
-            error = Errno.EIO
-            raise
-        finally:
-            epoch.running -= 1
-            self._running -= 1
-            for bio in request.bios:
-                epoch.remove(bio)
-                self._complete(bio, error)
-            self._kick()
+        except Exception as failure:
+            bug = failure
+        # Cancelled, the machine is being taken down: then nobody is told, and nothing started.
+        epoch.running -= 1
+        self._running -= 1
+        for bio in request.bios:
+            epoch.remove(bio)
+            self._complete(bio, error, bug)
+        self._kick()
 
-    def _complete(self, bio: Bio, error: type[Errno] | None) -> None:
+    def _complete(self, bio: Bio, error: type[Errno] | None, bug: Exception | None) -> None:
         batch, parent = self._pending.pop(bio)
         parent.error = parent.error or error
         self._queued -= 1
         self._writing -= bio.op in (Op.WRITE, Op.DISCARD)
         batch.left -= 1
-        if batch.left == 0 and not batch.done.done():
-            batch.done.set_result(None)
+        if not batch.done.done():
+            if bug is not None:
+                batch.done.set_exception(bug)
+            elif batch.left == 0:
+                batch.done.set_result(None)
         while self._room and self._queued < self._limit:
             room = self._room.popleft()
             if not room.done():

@@ -43,12 +43,11 @@ class AnonInodeSuperBlock(PseudoSuperBlock):
         self.inode = Inode(self, self.new_ino(), 0o600)
 
 
-def internal_mount(kernel: Kernel, kind: type[PseudoSuperBlock]) -> Mount:
-    """The machine's only mount of this type."""
-    mount = kernel.mounts.internal.get(kind.fs_type)
-    if mount is None:
-        mount = kernel.mounts.attach_internal(kind(kernel, kernel.next_anon_dev()))
-    return mount
+def internal_mount(kernel: Kernel, kind: type[SuperBlock]) -> Mount:
+    """The machine's only mount of this type that is nowhere in the tree."""
+    mounts = kernel.mounts
+    mount: Mount | None = mounts.internal.get(kind.fs_type)
+    return mount or mounts.attach_internal(kind(kernel, kernel.next_anon_dev()))
 
 
 def pseudo_path(mount: Mount, inode: Inode, name: bytes) -> Path:

@@ -56,6 +56,8 @@ def d_add(parent: Dentry, name: bytes, inode: Inode | None) -> Dentry:
     dentry = Dentry(name, parent, inode)
     if inode is not None or (parent.inode is not None and parent.inode.cache_names):
         children[name] = dentry
+    else:
+        children.pop(name, None)
     return dentry
 
 

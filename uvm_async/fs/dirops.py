@@ -25,12 +25,15 @@ from uvm_async.fs.permission import (
     CAP_FSETID,
     CAP_MKNOD,
     MAY_EXEC,
+    MAY_READ,
     MAY_WRITE,
     FsCred,
     capable,
     check_permission,
     check_sticky,
     in_group,
+    owner_or_capable,
+    permitted,
 )
 from uvm_async.fs.walk import LastType, Walk, lookup_child
 
@@ -172,6 +175,8 @@ async def link(task: Task, old: Path, dirfd: int, path: bytes) -> None:
     def same_mount(where: Path) -> None:
         if where.mount is not old.mount:
             raise Errno.EXDEV
+        if not _safe_to_link(task.cred, inode):
+            raise Errno.EPERM
 
     async def make(parent: Inode, name: bytes) -> Inode:
         if inode.is_dir:
@@ -182,6 +187,17 @@ async def link(task: Task, old: Path, dirfd: int, path: bytes) -> None:
         return inode
 
     await _make(task, Walk(task, dirfd, path), make, check=same_mount)
+
+
+def _safe_to_link(cred: FsCred, inode: Inode) -> bool:
+    """Linux: may_linkat, with /proc/sys/fs/protected_hardlinks set: who does not own a file
+    may only link what it could write, and no set-id program."""
+    if owner_or_capable(cred, inode):
+        return True
+    group_runs = stat.S_ISGID | stat.S_IXGRP
+    if not inode.is_reg or inode.mode & stat.S_ISUID or inode.mode & group_runs == group_runs:
+        return False
+    return permitted(cred, inode, MAY_READ | MAY_WRITE)
 
 
 # -- removing

@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from uvm_async.errors import Errno
@@ -145,18 +146,16 @@ class FdTable(Entity):
         self.fds[fd] = file
         self.set_cloexec(fd, cloexec)
         if old is not None:
-            try:
+            # dup2 does not report what closing the old file met.
+            with suppress(Errno):
                 await self._close_file(task, old)
-            except Errno:
-                pass  # dup2 does not report what closing the old file met
         return fd
 
     async def close_range(self, task: Task, first: int, last: int) -> None:
         for fd in sorted(fd for fd in self.fds if first <= fd <= last):
-            try:
+            # The descriptor is closed whatever its flush meets.
+            with suppress(Errno):
                 await self.close(task, fd)
-            except Errno:
-                pass  # the descriptor is closed all the same, and nobody asks
 
     def cloexec_range(self, first: int, last: int) -> None:
         """CLOSE_RANGE_CLOEXEC."""

@@ -83,6 +83,7 @@ class RegularFile(File):
     """An open file whose contents are the inode's page cache."""
 
     seekable: ClassVar[bool] = True
+    can_poll: ClassVar[bool] = False
 
     def __init__(self, path: Path, flags: int) -> None:
         """Raises ETXTBSY."""
@@ -193,6 +194,7 @@ class DirFile(File):
     """An open directory. Its position counts "." and ".."; 2 and more are the file system's."""
 
     seekable: ClassVar[bool] = True
+    can_poll: ClassVar[bool] = False
 
     async def read_iter(self, task: Task, it: IovIter, pos: int | None = None) -> int:
         raise Errno.EISDIR
@@ -211,7 +213,11 @@ class DirFile(File):
                 found.append(DirEntry(b".", inode.ino, DT_DIR, 1))
             if self.pos <= 1:
                 above = path.dentry.parent
-                parent = above.inode if above is not None and path.dentry is not path.mount.root else inode
+                parent = (
+                    above.inode
+                    if above is not None and path.dentry is not path.mount.root
+                    else inode
+                )
                 found.append(DirEntry(b"..", parent.ino if parent else inode.ino, DT_DIR, 2))
             if len(found) < limit:
                 start = max(self.pos - 2, 0)

@@ -96,6 +96,10 @@ class SuperBlock(Entity):
     async def sync(self) -> None:
         """Write all that is dirty and wait until it is stable. Raises EIO."""
 
+    async def remount(self, *, read_only: bool) -> None:
+        """mount(2) with MS_REMOUNT. Raises EROFS where it cannot be made writable."""
+        self.read_only = read_only
+
     async def umount(self) -> None:
         """The last reference is gone: write back and let go of the device."""
 
@@ -104,7 +108,7 @@ class Inode(Entity):
     """A file of any type. Field names and meanings as stat(2)."""
 
     cache_names: ClassVar[bool] = True
-    """False: this directory's entries come and go by themselves (procfs); ask `lookup` each time."""
+    """False: entries of this directory come and go by themselves (procfs); always ask `lookup`."""
 
     def __init__(
         self,
@@ -198,8 +202,14 @@ class Inode(Entity):
         raise Errno.EPERM
 
     async def rename(
-        self, name: bytes, inode: Inode, new_dir: Inode, new_name: bytes, target: Inode | None,
-        *, exchange: bool = False,
+        self,
+        name: bytes,
+        inode: Inode,
+        new_dir: Inode,
+        new_name: bytes,
+        target: Inode | None,
+        *,
+        exchange: bool = False,
     ) -> None:
         """Move an entry; `target`, if any, is replaced (or swapped). Raises ENOTEMPTY."""
         raise Errno.EPERM
@@ -302,7 +312,14 @@ class Mount(Entity):
 
     __slots__ = ("flags", "ident", "mountpoint", "parent", "root", "sb", "users")
 
-    def __init__(self, sb: SuperBlock, root: Dentry, parent: Mount | None, mountpoint: Dentry | None, flags: int = 0) -> None:
+    def __init__(
+        self,
+        sb: SuperBlock,
+        root: Dentry,
+        parent: Mount | None,
+        mountpoint: Dentry | None,
+        flags: int = 0,
+    ) -> None:
         self.sb = sb
         self.root = root
         self.parent = parent
@@ -338,6 +355,8 @@ class File(Entity):
     """
 
     seekable: ClassVar[bool] = False
+    can_poll: ClassVar[bool] = True
+    """False: always ready, and epoll does not take it (EPERM)."""
 
     def __init__(self, path: Path | None, flags: int) -> None:
         self.path = path

@@ -88,7 +88,10 @@ class held:
         return path_get(self.path)
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         await path_put(self.path)
 
@@ -110,7 +113,10 @@ class held_fd:
         return self.file
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         file = self.file
         if file.refs == 1 and kind is GeneratorExit:

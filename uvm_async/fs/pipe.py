@@ -107,16 +107,12 @@ class Pipe(Entity):
         self.buffers[-1].data += data
         self.used_bytes += len(data)
 
-    def push(self, data: bytes) -> int:
-        """Store as much of `data` as there are free slots for, and tell the readers."""
-        done = 0
-        while done < len(data) and not self.full:
-            part = data[done : done + PAGE_BYTES]
-            self.append(part)
-            done += len(part)
-        if done:
-            self.read_wait.wake_up()
-        return done
+    def push(self, data: bytes) -> None:
+        """Store all of `data`, which came from elsewhere and must not be lost, even if others
+        have filled the pipe since there was room for it; and tell the readers."""
+        for at in range(0, len(data), PAGE_BYTES):
+            self.append(data[at : at + PAGE_BYTES])
+        self.read_wait.wake_up()
 
     def consume(self, count: int) -> None:
         """`count` bytes of the first buffer have been read."""
@@ -322,9 +318,7 @@ def create_pipe(task: Task, flags: int) -> tuple[PipeFile, PipeFile]:
     ino = mount.sb.new_ino()
     now = task.kernel.clock.realtime_ns()
     cred = task.cred
-    inode = Inode(
-        mount.sb, ino, stat.S_IFIFO | 0o600, uid=cred.fsuid, gid=cred.fsgid, now_ns=now
-    )
+    inode = Inode(mount.sb, ino, stat.S_IFIFO | 0o600, uid=cred.fsuid, gid=cred.fsgid, now_ns=now)
     inode.pipe = Pipe()
     path = pseudo_path(mount, inode, b"pipe:[%d]" % ino)
     kept = flags & (O_NONBLOCK | O_DIRECT)

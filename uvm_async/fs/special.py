@@ -12,6 +12,7 @@ from uvm_async.errors import Errno
 from uvm_async.fs.pipe import open_fifo
 
 if TYPE_CHECKING:
+    from uvm_async.fs.devices import Device
     from uvm_async.fs.inode import File, Path
     from uvm_async.kernel.task import Task
 
@@ -24,6 +25,6 @@ async def open_special(task: Task, path: Path, flags: int) -> File:
     if stat.S_ISFIFO(inode.mode):
         return await open_fifo(task, path, flags)
     if stat.S_ISCHR(inode.mode) or stat.S_ISBLK(inode.mode):
-        device = task.kernel.mounts.devices.find(inode.mode, inode.rdev)
+        device: Device = task.kernel.mounts.devices.find(inode.mode, inode.rdev)
         return await device.open_node(task, path, flags)
     raise Errno.ENXIO

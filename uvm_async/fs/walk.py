@@ -1,8 +1,9 @@
 """From a path to a place: the walk.
 
-Linux: fs/namei.c (link_path_walk and what it calls), Documentation/filesystems/path-lookup.rst.  A `Walk` holds the
-components still to go as a stack; a symlink pushes its own.  Names that the
-dentry cache knows are stepped over without a sleep.
+Linux: fs/namei.c (link_path_walk and what it calls) and
+Documentation/filesystems/path-lookup.rst.  A `Walk` holds the components still to
+go as a stack; a symlink pushes its own.  Names that the dentry cache knows are
+stepped over without a sleep.
 
 Order of checks, for each component: the place stood on is a directory (ENOTDIR),
 may be searched (EACCES), and has the name (ENOENT, ENAMETOOLONG).
@@ -123,9 +124,7 @@ class Walk:
             raise Errno.ENOENT
         self.task = task
         self.cred: FsCred = task.cred if cred is None else cred
-        self.searches_all = bool(
-            self.cred.capabilities & (CAP_DAC_READ_SEARCH | CAP_DAC_OVERRIDE)
-        )
+        self.searches_all = bool(self.cred.capabilities & (CAP_DAC_READ_SEARCH | CAP_DAC_OVERRIDE))
         self.mounts = task.kernel.mounts
         self.resolve = resolve
         self.root = task.fs.root
@@ -229,13 +228,13 @@ class Walk:
         """The entry `name` where it stands, negative if there is none."""
         parent = self.dentry
         assert parent.inode is not None
-        child = parent.children.get(name)
-        if child is None or not parent.inode.cache_names:
-            if self.resolve & Resolve.CACHED:
-                raise Errno.EAGAIN
-            async with parent.inode.lock:
-                child = await lookup_child(parent, name)
-        return child
+        known = parent.children.get(name)
+        if known is not None and parent.inode.cache_names:
+            return known
+        if self.resolve & Resolve.CACHED:
+            raise Errno.EAGAIN
+        async with parent.inode.lock:
+            return await lookup_child(parent, name)
 
     async def enter(self, child: Dentry, *, follow: bool) -> None:
         """Step into a positive entry of the directory stood on, or follow it."""
@@ -297,7 +296,8 @@ class Walk:
                 break
             if mount.parent is None or mount.mountpoint is None:
                 break
-            mount, dentry = mount.parent, mount.mountpoint
+            dentry = mount.mountpoint
+            mount = mount.parent
         if dentry.mounted is not None:
             below = self.mounts.descend(Path(mount, dentry))
             mount, dentry = below.mount, below.dentry

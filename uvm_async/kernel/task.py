@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uvm_async.kernel.kernel import Kernel
     from uvm_async.kernel.signal import PendingSignals, SigHand
     from uvm_async.mm.mm import Mm
+    from uvm_async.sched.core import VCpu
     from uvm_async.sched.timers import Timer
 
 __all__ = ["Process", "Task", "TaskState"]
@@ -78,13 +79,15 @@ class Process(Entity):
         self.posix_timers: dict[int, Any] = {}
         self.child_subreaper = False
         self.dumpable = 1
-        self.umask_personality = 0
+        self.personality = 0
+        self.oom_score_adj = 0
+        self.did_exec = False
 
 
 class Task(Entity):
     """One guest thread (Linux: struct task_struct)."""
 
-    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"stub", "coroutine", "job"})
+    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"stub", "coroutine", "job", "resume_with"})
 
     def __init__(self, kernel: Kernel, pid: int, process: Process) -> None:
         self.kernel = kernel
@@ -112,9 +115,24 @@ class Task(Entity):
         self.robust_list = 0
         self.pdeath_signal = 0
         self.exit_code = 0
+        self.exiting = False
+        """This thread alone ends: exit(2), or a sibling's exec."""
         self.stub: Stub | None = None
         self.coroutine: Any = None
         self.job: Any = None
+        self.resume_with: Any = None
+        """How the coroutine goes on: (value, exception)."""
+        self.phase = "user"
+        """What the kernel does for it: "trap" (not handled yet, or to be run again), "syscall",
+        "fault", "signals", "exit"; "user" when nothing is left but to go on."""
+        self.interrupted = ""
+        """Restart kind of a call cut short by a signal (wait.Interrupted)."""
+        self.notify_resume = False
+        """Look at signals before going on (Linux: TIF_SIGPENDING, TIF_NOTIFY_RESUME)."""
+        self.vcpu: VCpu | None = None
+        """Where it runs, or ran last."""
+        self.frame: bytes | None = None
+        """Its registers while it has no stub (frozen)."""
         self.queues: tuple[WaitQueue, ...] = ()
         """Wait queues it stands in."""
         self.timer: Timer | None = None
@@ -134,6 +152,21 @@ class Task(Entity):
     @property
     def tgid(self) -> int:
         return self.process.pid
+
+    def abandon_restart(self) -> None:
+        """The blocked call will not run again: it leaves the lines it stands in."""
+        restart, self.restart = self.restart, None
+        abandon = getattr(restart, "abandon", None)
+        if abandon is not None:
+            abandon()
+
+    def wake(self) -> None:
+        """Whatever it waits for has happened."""
+        self.kernel.sched.wake(self)
+
+    def timer_expired(self, timer: Timer) -> None:
+        """Its sleep is over."""
+        self.kernel.sched.wake(self)
 
     def __repr__(self) -> str:
         return f"<Task {self.pid} {self.comm.decode(errors='replace')!r} {self.state.name}>"

@@ -27,16 +27,21 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Generator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from uvm_async.state import Entity
 
-if TYPE_CHECKING:
-    from uvm_async.sched.core import Waiter
 
 __all__ = ["Block", "Host", "Interrupted", "Mutex", "Wait", "WaitQueue", "block_on", "host", "wait_for"]
 
 T = TypeVar("T")
+
+
+class Waiter(Protocol):
+    """What stands in a queue (in practice: a Task)."""
+
+    def wake(self) -> None:
+        """Take yourself out of all queues and become runnable."""
 
 
 class Interrupted(Exception):

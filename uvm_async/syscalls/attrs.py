@@ -68,9 +68,7 @@ async def sys_fchmodat(task: Task, dfd: Fd, filename: PathPtr, mode: Mode) -> in
 
 
 @syscall("fchmodat2")
-async def sys_fchmodat2(
-    task: Task, dfd: Fd, filename: PathPtr, mode: Mode, flags: Flags
-) -> int:
+async def sys_fchmodat2(task: Task, dfd: Fd, filename: PathPtr, mode: Mode, flags: Flags) -> int:
     """fchmodat with flags. man 2 fchmodat."""
     return await _chmod(task, dfd, filename, mode, flags)
 
@@ -148,6 +146,9 @@ def _nanoseconds(time: tuple[int, int], now: int) -> int | None:
 
 
 async def _set_times(task: Task, path: Path, times: Times | None) -> int:
+    for _, nanoseconds in times or ():
+        if not 0 <= nanoseconds < SECOND_NS and nanoseconds not in (UTIME_NOW, UTIME_OMIT):
+            raise Errno.EINVAL
     check_writable(path.mount)
     now = task.kernel.clock.realtime_ns()
     if times is None or (times[0][1] == UTIME_NOW and times[1][1] == UTIME_NOW):
@@ -158,9 +159,7 @@ async def _set_times(task: Task, path: Path, times: Times | None) -> int:
     return 0
 
 
-async def _utimens(
-    task: Task, dfd: int, filename: int, times: Times | None, flags: int
-) -> int:
+async def _utimens(task: Task, dfd: int, filename: int, times: Times | None, flags: int) -> int:
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         raise Errno.EINVAL
     if filename == 0 and dfd != AT_FDCWD:
@@ -175,9 +174,7 @@ async def _utimens(
 
 
 @syscall("utimensat")
-async def sys_utimensat(
-    task: Task, dfd: Fd, filename: PathPtr, utimes: Addr, flags: Flags
-) -> int:
+async def sys_utimensat(task: Task, dfd: Fd, filename: PathPtr, utimes: Addr, flags: Flags) -> int:
     """Change a file's times with nanoseconds. man 2 utimensat."""
     times: Times | None = None
     if utimes:
@@ -185,9 +182,6 @@ async def sys_utimensat(
         atime, mtime = TIMESPEC.iter_unpack(values)
         if atime[1] == UTIME_OMIT and mtime[1] == UTIME_OMIT:
             return 0
-        for _, nanoseconds in (atime, mtime):
-            if not 0 <= nanoseconds < SECOND_NS and nanoseconds not in (UTIME_NOW, UTIME_OMIT):
-                raise Errno.EINVAL
         times = (atime[0], atime[1]), (mtime[0], mtime[1])
     return await _utimens(task, dfd, filename, times, flags)
 

@@ -124,7 +124,7 @@ async def _getdents(
             next_pos = entry.next_pos
         if entries and not packed:
             raise Errno.EINVAL
-        await task.mm.copy_to_user(dirent, packed)
+        await task.mm.copy_to_user(dirent, bytes(packed))
         file.pos = next_pos
         return len(packed)
 

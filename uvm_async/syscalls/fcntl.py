@@ -113,9 +113,9 @@ async def _file_command(task: Task, file: File, cmd: int, arg: int) -> int:
 
 
 def _set_flags(task: Task, file: File, arg: int) -> None:
-    if arg & O_NOATIME and not file.flags & O_NOATIME:
-        if file.path is not None and not owner_or_capable(task.cred, file.path.inode):
-            raise Errno.EPERM
+    asks_noatime = arg & ~file.flags & O_NOATIME and file.path is not None
+    if asks_noatime and not owner_or_capable(task.cred, file.inode):
+        raise Errno.EPERM
     file.flags = file.flags & ~SETTABLE | arg & SETTABLE
 
 

@@ -48,14 +48,12 @@ def _check_flags(flags: int) -> None:
     """Combinations that Linux refuses. Raises EINVAL."""
     if flags & (O_DIRECTORY | O_CREAT) == O_DIRECTORY | O_CREAT and not flags & O_PATH:
         raise Errno.EINVAL
-    if flags & O_TMPFILE_BIT and not flags & O_PATH:
-        if not flags & O_DIRECTORY or flags & O_CREAT or not flags & O_ACCMODE:
-            raise Errno.EINVAL
+    is_tmpfile = flags & O_TMPFILE_BIT and not flags & O_PATH
+    if is_tmpfile and (not flags & O_DIRECTORY or flags & O_CREAT or not flags & O_ACCMODE):
+        raise Errno.EINVAL
 
 
-async def _open(
-    task: Task, dirfd: int, name: int, flags: int, mode: int, resolve: int = 0
-) -> int:
+async def _open(task: Task, dirfd: int, name: int, flags: int, mode: int, resolve: int = 0) -> int:
     if flags & O_PATH:
         flags &= PATH_FLAGS
     _check_flags(flags)

@@ -100,9 +100,7 @@ async def sys_fstat(task: Task, fd: Fd, statbuf: Addr) -> int:
 
 
 @syscall("newfstatat")
-async def sys_newfstatat(
-    task: Task, dfd: Fd, filename: PathPtr, statbuf: Addr, flag: Flags
-) -> int:
+async def sys_newfstatat(task: Task, dfd: Fd, filename: PathPtr, statbuf: Addr, flag: Flags) -> int:
     """Get a file's status relative to a directory's descriptor. man 2 fstatat."""
     return await _stat(task, dfd, filename, statbuf, flag)
 
@@ -216,7 +214,7 @@ async def _access(task: Task, dfd: int, filename: int, mode: int, flags: int) ->
     cred: FsCred = task.cred
     if not flags & AT_EACCESS:
         real = task.cred
-        capabilities = real.capabilities if real.uid == 0 else 0
+        capabilities = real.permitted if real.uid == 0 else 0
         cred = RealCred(real.uid, real.gid, real.groups, capabilities)
     found = await lookup(
         task,
@@ -248,9 +246,7 @@ async def sys_faccessat(task: Task, dfd: Fd, filename: PathPtr, mode: Int) -> in
 
 
 @syscall("faccessat2")
-async def sys_faccessat2(
-    task: Task, dfd: Fd, filename: PathPtr, mode: Int, flags: Flags
-) -> int:
+async def sys_faccessat2(task: Task, dfd: Fd, filename: PathPtr, mode: Int, flags: Flags) -> int:
     """faccessat with flags. man 2 faccessat2."""
     return await _access(task, dfd, filename, mode, flags)
 

@@ -6,6 +6,7 @@ Linux: fs/sync.c, mm/fadvise.c, mm/readahead.c.
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from uvm_async.errors import Errno
@@ -41,10 +42,9 @@ async def sys_fdatasync(task: Task, fd: Fd) -> int:
 async def sys_sync(task: Task) -> int:
     """Make all file systems stable. man 2 sync."""
     for sb in task.kernel.mounts.super_blocks():
-        try:
+        # sync(2) cannot report what it meets.
+        with suppress(Errno):
             await sb.sync()
-        except Errno:
-            pass  # sync(2) cannot report what it met
     return 0
 
 
@@ -57,9 +57,7 @@ async def sys_syncfs(task: Task, fd: Fd) -> int:
 
 
 @syscall("sync_file_range", missing="Writes the whole file's data back.")
-async def sys_sync_file_range(
-    task: Task, fd: Fd, offset: Long, nbytes: Long, flags: UInt
-) -> int:
+async def sys_sync_file_range(task: Task, fd: Fd, offset: Long, nbytes: Long, flags: UInt) -> int:
     """Write part of a file back. man 2 sync_file_range."""
     async with held_fd(task, fd) as file:
         if flags & ~SYNC_FILE_RANGE_KNOWN or offset < 0 or nbytes < 0:

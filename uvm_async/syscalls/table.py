@@ -97,7 +97,9 @@ def syscall(*names: str, missing: str = "") -> Callable[[Callable[..., Any]], Ca
                 hint = eval(hint, handler.__globals__)
             kinds = [k for k in get_args(hint)[1:] if isinstance(k, Kind)]
             if get_origin(hint) is not Annotated or not kinds:
-                raise TypeError(f"{handler.__name__}: argument {parameter.name!r} has no system call type")
+                raise TypeError(
+                    f"{handler.__name__}: argument {parameter.name!r} has no system call type"
+                )
             params.append((parameter.name, kinds[0]))
         for name in names:
             if name in _REGISTERED:

@@ -151,15 +151,15 @@ class Commits(Entity):
         """Make all metadata stable that is dirty now. Raises EIO."""
         sb = self.sb
         async with self.lock:
+            sb.check_sound()
             if sb.read_only:
-                if sb.broken:
-                    raise Errno.EIO("the file system was stopped because it is damaged")
                 return
             order = self.added, self.early, self.late
             self.closed = True
             try:
                 while self.handles:
                     await wait_for(self.idle)
+                sb.check_sound()
                 taken = await self._take()
             finally:
                 self.closed = False
@@ -170,6 +170,8 @@ class Commits(Entity):
                 sb.thaw(stable=False)
                 self._restore_order(*order)
                 raise
+            if sb.discards:
+                await sb.discard_freed()
             sb.thaw(stable=True)
 
     async def _take(self) -> DirtySet:

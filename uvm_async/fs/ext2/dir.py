@@ -100,38 +100,44 @@ class DirRecords(Ext2Inode):
     def _records(self, data: bytes, lblk: int) -> list[tuple[int, int, int, bytes, int]]:
         """(offset, inode, length, name, file_type) of each record in a block. Raises EIO."""
         records = []
+        sb = self.ext2
+        unpack, size = DIRENT_HEADER.unpack_from, len(data)
+        has_filetype, inodes_count = sb.has_filetype, sb.inodes_count
         offset = 0
-        while offset < len(data):
-            ino, length, name_len, file_type = DIRENT_HEADER.unpack_from(data, offset)
-            if not self.ext2.has_filetype:
+        while offset < size:
+            ino, length, name_len, file_type = unpack(data, offset)
+            if not has_filetype:
                 name_len |= file_type << 8
                 file_type = 0
             end = offset + length
             name = data[offset + 8 : offset + 8 + name_len]
             problem = ""
-            if length < 12 or length % 4 or end > len(data) or dirent_bytes(name_len) > length:
+            if length < 12 or length % 4 or end > size or name_len + 8 > length:
                 problem = f"record of length {length} with a name of {name_len}"
-            elif ino > self.ext2.inodes_count:
+            elif ino > inodes_count:
                 problem = f"record names inode {ino}"
             elif ino and (not 0 < name_len <= 255 or b"/" in name or b"\0" in name):
                 problem = f"impossible name {name!r}"
             elif ino and name in DOTS and (lblk or offset > 12):
                 problem = f"{name.decode()} is not at the beginning"
             if problem:
-                at = lblk * self.ext2.block_size + offset
-                raise self.ext2.corrupt(f"directory {self.ino}, byte {at}: {problem}")
+                at = lblk * sb.block_size + offset
+                raise sb.corrupt(f"directory {self.ino}, byte {at}: {problem}")
             records.append((offset, ino, length, name, file_type))
             offset = end
         return records
 
     def _room_in(self, data: bytes | bytearray) -> int:
         """The longest record that a block (already checked) has room for."""
+        unpack, size, has_filetype = DIRENT_HEADER.unpack_from, len(data), self.ext2.has_filetype
         most = offset = 0
-        while offset < len(data):
-            ino, length, name_len, file_type = DIRENT_HEADER.unpack_from(data, offset)
-            if not self.ext2.has_filetype:
+        while offset < size:
+            ino, length, name_len, file_type = unpack(data, offset)
+            if not has_filetype:
                 name_len |= file_type << 8
-            most = max(most, length - (dirent_bytes(name_len) if ino else 0))
+            room = length - ((name_len + 11) & ~3) if ino else length  # dirent_bytes, inline
+            if room > most:
+                most = room
             offset += length
         return most
 

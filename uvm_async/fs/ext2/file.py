@@ -11,7 +11,9 @@ Invariants:
 - nothing is allocated beyond the end of the file;
 - write-back holds a handle until the data is written: a commit, which waits for all
   handles, never makes metadata stable that names blocks not yet written;
-- beyond the end of the file, the last block on the disk is zeros.
+- beyond the end of the file, the last block on the disk is zeros, or will be (its page
+  is dirty);
+- no lock and no handle of ours is held while page cache code that may sleep runs.
 
 Lock order: the VFS's inode lock, handle, `map_lock`.
 """
@@ -27,8 +29,7 @@ from uvm_async.fs.ext2.blockmap import Run
 from uvm_async.fs.ext2.inode import Ext2Inode
 from uvm_async.fs.ext2.layout import InodeRecord
 from uvm_async.fs.ext2.superblock import Ext2SuperBlock
-from uvm_async.mm.filemap import AddressSpace, filemap_fsync, filemap_write, truncate_pages
-from uvm_async.mm.iov import KernelIter
+from uvm_async.mm.filemap import AddressSpace, filemap_fsync, truncate_pages
 
 __all__ = ["Ext2File"]
 
@@ -130,6 +131,7 @@ class Ext2File(Ext2Inode):
                     raise
                 await handle.restart()
                 bios = await self._place(index, data)
+            sb.check_sound()
             if bios:
                 await sb.device.write_data(bios)
 
@@ -193,24 +195,26 @@ class Ext2File(Ext2Inode):
             sb.allow_large_file(size)
             self.size = size
             return
-        await self._clear_tail(size)
-        async with sb.handle(), self.map_lock:
-            self.size = size
+        # The page cache first, and without a lock: a guest's fault may be waiting for ours.
+        await self._read_tail(size)
+        self.cut_from = max(self.cut_from, self.size)
+        self.size = size
+        try:
             if self.mapping is not None:
-                truncate_pages(self.mapping, size)
-            first = -(-size // sb.block_size)
-            self.drop_promises(first)
-            await blockmap.truncate(self, first)
+                await truncate_pages(self.mapping, size)
+            async with sb.handle(), self.map_lock:
+                first = -(-size // sb.block_size)
+                self.drop_promises(first)
+                await blockmap.truncate(self, first)
+                self.cut_from = 0
+        except Errno:
+            self.mark_dirty()
+            raise
 
-    async def _clear_tail(self, size: int) -> None:
-        """Zeros from `size` to the end of its block, through the page cache."""
-        block_size = self.ext2.block_size
-        tail = min(-size % block_size, self.size - size)
-        if tail == 0 or self.mapping is None:
-            return
-        (run,) = await blockmap.map_blocks(self, size // block_size, 1)
-        if run.phys:
-            await filemap_write(self.mapping, KernelIter(bytes(tail)), size)
+    async def _read_tail(self, size: int) -> None:
+        """Bring in the page that will end in zeros, so that they are written one day."""
+        if self.mapping is not None and size % self.ext2.block_size:
+            await self.mapping.page(size // PAGE_BYTES)
 
     async def fsync(self, *, data_only: bool = False) -> None:
         if self.mapping is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uvm_async.block.buffer import Buffer
     from uvm_async.fs.ext2.superblock import Ext2SuperBlock
 
-__all__ = ["Bitmap", "Group", "find_clear", "run_of_clear"]
+__all__ = ["Bitmap", "Group", "find_clear", "run_of_clear", "runs_of_set"]
 
 
 def find_clear(bits: int, start: int, limit: int) -> int:
@@ -38,6 +38,20 @@ def run_of_clear(bits: int, start: int, most: int) -> int:
     """How many bits from `start` on are clear, up to `most`."""
     window = (bits >> start) & ((1 << most) - 1)
     return (window & -window).bit_length() - 1 if window else most
+
+
+def runs_of_set(bits: int) -> list[tuple[int, int]]:
+    """(first, count) of each run of set bits."""
+    runs = []
+    at = 0
+    while bits >> at:
+        window = bits >> at
+        at += (window & -window).bit_length() - 1
+        window = ~(bits >> at)
+        count = (window & -window).bit_length() - 1
+        runs.append((at, count))
+        at += count
+    return runs
 
 
 class Bitmap(Entity):

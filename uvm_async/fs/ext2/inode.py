@@ -31,7 +31,6 @@ from uvm_async.fs.ext2.layout import (
     unpack_time,
 )
 from uvm_async.fs.inode import Inode
-from uvm_async.mm.filemap import truncate_pages
 from uvm_async.sched.wait import Mutex
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ class Ext2Inode(Inode):
         self.reserved: dict[int, None] = {}
         """File blocks that have no place on the disk yet, but the promise of one."""
         self.reserved_nodes: dict[NodeKey, None] = {}
+        self.cut_from = 0
+        """While a truncate has not freed its blocks: the old size, which the disk still needs."""
         self.map_lock = Mutex()
         self.uid = record.i_uid | record.i_uid_high << 16
         self.gid = record.i_gid | record.i_gid_high << 16
@@ -140,9 +141,10 @@ class Ext2Inode(Inode):
         record.i_uid, record.i_uid_high = self.uid & 0xFFFF, self.uid >> 16 & 0xFFFF
         record.i_gid, record.i_gid_high = self.gid & 0xFFFF, self.gid >> 16 & 0xFFFF
         record.i_links_count = self.nlink
-        record.i_size = self.size & 0xFFFFFFFF
+        size = max(self.size, self.cut_from)
+        record.i_size = size & 0xFFFFFFFF
         if self.is_reg:
-            record.i_size_high = self.size >> 32
+            record.i_size_high = size >> 32
         record.i_blocks = self.disk_blocks
         record.i_flags = self.flags
         record.i_file_acl = self.file_acl
@@ -161,8 +163,11 @@ class Ext2Inode(Inode):
     # -- blocks, and promises of blocks (see file.py)
 
     def charge(self, count: int) -> None:
-        """`count` blocks more (or fewer) on the disk are this inode's."""
-        self.disk_blocks += count * (self.ext2.block_size // 512)
+        """`count` blocks more (or fewer) on the disk are this inode's. Raises EIO."""
+        blocks = self.disk_blocks + count * (self.ext2.block_size // 512)
+        if blocks < 0:
+            raise self.ext2.corrupt(f"inode {self.ino}: has more blocks than it says")
+        self.disk_blocks = blocks
         self.count_blocks()
         self.mark_dirty()
 
@@ -254,7 +259,7 @@ class Ext2Inode(Inode):
         if sb.inodes.get(self.ino) is not self:
             return
         if self.mapping is not None:
-            truncate_pages(self.mapping, 0)
+            self.mapping.drop_all()
         if sb.read_only:
             return
         try:
@@ -270,7 +275,7 @@ class Ext2Inode(Inode):
         if self.has_block_map:
             await blockmap.truncate(self, 0)
         await xattr.release(self)
-        self.size = 0
+        self.size = self.cut_from = 0
         await free_inode(sb, self.ino, is_dir=self.is_dir)
         self.dtime = sb.now_ns() // ONE_SECOND_NS
         self.mark_dirty()

@@ -41,7 +41,7 @@ CURRENT_REV = 1
 
 FLAG_OPTIONS = frozenset(
     b"bsddf grpid bsdgroups nogrpid sysvgroups user_xattr nouser_xattr acl noacl debug "
-    b"oldalloc orlov nobh nocheck norecovery".split()
+    b"oldalloc orlov nobh nocheck norecovery discard nodiscard".split()
 )
 VALUE_OPTIONS = frozenset(b"errors resuid resgid sb check".split())
 
@@ -70,7 +70,9 @@ async def mount_ext2(
         if not read_only and holder.read_only and not holder.forced_read_only:
             raise Errno.EBUSY
         return holder
-    return await mount_device(kernel, device, read_only=read_only)
+    sb = await mount_device(kernel, device, read_only=read_only)
+    sb.discards = b"discard" in options
+    return sb
 
 
 def check_options(options: dict[bytes, bytes]) -> None:
@@ -125,6 +127,7 @@ async def _examine(kernel: Kernel, device: BlockDevice, *, read_only: bool) -> E
     forced = bool(reason) and not read_only
     sb = Ext2SuperBlock(kernel, device, record, groups, zone, read_only=read_only or forced)
     sb.forced_read_only = forced
+    sb.overhead_blocks = _overhead(record, groups, zone)
     return sb
 
 
@@ -286,6 +289,13 @@ def system_zone(record: SuperRecord, groups: list[Group]) -> list[tuple[int, int
         else:
             zone.append((start, end))
     return zone
+
+
+def _overhead(record: SuperRecord, groups: list[Group], zone: list[tuple[int, int]]) -> int:
+    """Blocks that statfs does not count: the zone, and the room for its growth."""
+    copies = sum(_has_super(record, group.index) for group in groups)
+    grows = record.s_reserved_gdt_blocks * copies
+    return record.s_first_data_block + sum(end - start for start, end in zone) + grows
 
 
 def _sparse_super2(record: SuperRecord, index: int) -> bool:

@@ -159,11 +159,17 @@ class Ext2Dir(DirRecords):
         async with self.ext2.handle() as handle:
             if await inode.load():
                 raise Errno.ENOTEMPTY
+            self._check_subdirs()
             await inode.settle_moves(handle)
             await self.remove(handle, name, inode.ino, survives=False)
             inode.nlink = 1
             inode.drop_link(self.ctime_ns)
             self.nlink -= 1
+
+    def _check_subdirs(self) -> None:
+        """A subdirectory is about to leave. Raises EIO if the link count says there is none."""
+        if self.nlink < 3:
+            raise self.ext2.corrupt(f"directory {self.ino}: link count {self.nlink}")
 
     def _check_removable(self, inode: Ext2Inode) -> None:
         if (self.flags | inode.flags) & IMMUTABLE_FL or (self.flags | inode.flags) & APPEND_FL:
@@ -196,6 +202,8 @@ class Ext2Dir(DirRecords):
         async with self.ext2.handle() as handle:
             await handle.room()
             moved_dir = inode.is_dir and new_dir is not self
+            if moved_dir:
+                self._check_subdirs()
             if target is None:
                 if new_dir.nlink == 0:
                     raise Errno.ENOENT
@@ -221,6 +229,7 @@ class Ext2Dir(DirRecords):
         """`name`, which stood for `target`, stands for `inode`."""
         if target.is_dir:
             assert isinstance(target, Ext2Dir)
+            self._check_subdirs()
             if await target.load():
                 raise Errno.ENOTEMPTY
             await target.settle_moves(handle)
@@ -245,6 +254,10 @@ class Ext2Dir(DirRecords):
             if grows.nlink >= LINK_MAX:
                 raise Errno.EMLINK
         async with self.ext2.handle() as handle:
+            if new_dir is not self:
+                for moved, origin in ((inode, self), (target, new_dir)):
+                    if isinstance(moved, Ext2Dir):
+                        origin._check_subdirs()
             await new_dir.replace(
                 handle, new_name, inode.ino, _file_type(inode), old=target.ino, old_survives=False
             )

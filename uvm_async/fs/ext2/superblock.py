@@ -11,14 +11,16 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from typing import TYPE_CHECKING, ClassVar
 
+from uvm_async.block.bio import discard_bio
 from uvm_async.errors import Errno
 from uvm_async.fs.ext2 import features
 from uvm_async.fs.ext2.blockmap import max_file_bytes
 from uvm_async.fs.ext2.commit import RANK_FREED, RANK_INODES, Commits, Handle
-from uvm_async.fs.ext2.group import Group
+from uvm_async.fs.ext2.group import Group, runs_of_set
 from uvm_async.fs.ext2.layout import (
     EXT2_MAGIC,
     GROUP_DESC,
@@ -96,6 +98,9 @@ class Ext2SuperBlock(SuperBlock):
         self.orphans_changed = False
         self.generation = record.s_wtime
         self.broken = False
+        self.overhead_blocks = 0
+        self.discards = False
+        """Mounted with `discard`: the disk is told which blocks are free again."""
         self.forced_read_only = False
         """Mounted read-only though nobody asked for it."""
         self.commits = Commits(self)
@@ -115,6 +120,11 @@ class Ext2SuperBlock(SuperBlock):
             self.broken = True
             self.read_only = True
         return Errno.EIO(text)
+
+    def check_sound(self) -> None:
+        """Raises EIO after damage was met."""
+        if self.broken:
+            raise Errno.EIO("stopped because it is damaged")
 
     def check_blocks(self, start: int, count: int, what: str) -> None:
         """May a file own these blocks? Raises EIO."""
@@ -161,6 +171,17 @@ class Ext2SuperBlock(SuperBlock):
             self.frozen_blocks -= group.blocks.committing.bit_count()
             self.frozen_inodes -= group.inodes.committing.bit_count()
             group.blocks.committing = group.inodes.committing = 0
+
+    async def discard_freed(self) -> None:
+        """Tell the disk what the commit has freed. What fails is only not discarded."""
+        bios = [
+            discard_bio((group.first_block + first) * self.block_size, count * self.block_size)
+            for group in self.groups
+            for first, count in runs_of_set(group.blocks.committing)
+        ]
+        if bios:
+            with contextlib.suppress(Errno.EIO):
+                await self.device.disk.submit(bios)
 
     def allow_large_file(self, size: int) -> None:
         """A file is about to become `size` bytes long: the feature must say so beyond 2 GiB."""
@@ -270,13 +291,12 @@ class Ext2SuperBlock(SuperBlock):
         await self.commits.commit()
 
     async def statfs(self) -> StatFs:
-        overhead = sum(self.zone_ends) - sum(self.zone_starts)
         reserved = self.record.s_r_blocks_count
         free = self.free_blocks - self.reserved_blocks
         return StatFs(
             type=EXT2_MAGIC,
             bsize=self.block_size,
-            blocks=self.blocks_count - overhead,
+            blocks=self.blocks_count - self.overhead_blocks,
             bfree=free,
             bavail=max(0, free - reserved),
             files=self.inodes_count,
@@ -298,11 +318,14 @@ class Ext2SuperBlock(SuperBlock):
             raise failed
 
     async def remount(self, *, read_only: bool) -> None:
-        """mount(2) with MS_REMOUNT. Raises EROFS if it was stopped because of damage, EIO."""
+        """mount(2) with MS_REMOUNT. Raises EROFS if it must not be written, EBUSY while deleted
+        files are open, EIO."""
         if read_only == self.read_only:
             return
         if read_only:
             await self.sync()
+            if self.orphans:
+                raise Errno.EBUSY
             await self._mark(clean=True)
             self.read_only = True
             return
@@ -337,5 +360,8 @@ class Ext2SuperBlock(SuperBlock):
             self.complain(f"could not be written back at unmounting: {error}")
         finally:
             self.read_only = True
+            for inode in self.inodes.values():
+                if inode.mapping is not None:
+                    inode.mapping.drop_all()
             self.inodes.clear()
             self.device.release()

@@ -70,16 +70,18 @@ class HostInode(Inode):
             self.blocks = -(-self.size // PAGE_BYTES) * (PAGE_BYTES // 512)
             self.atime_ns = self.mtime_ns
 
+    def look_again(self, status: os.stat_result) -> None:
+        """A live view has asked the host once more."""
+        self.show(status)
+
     async def refresh(self) -> None:
         """A live view asks again before a stat. Raises ESTALE."""
-        from uvm_async.fs.hostfs.super import Sight
-
-        if self.hostfs.sight is Sight.LIVE:
+        if self.hostfs.live:
             place = await self.hostfs.open(self, Access.PLACE)
             if self.reach >= Reach.LOCAL:
-                self.show(os.fstat(place.fd))
+                self.look_again(os.fstat(place.fd))
             else:
-                self.show(await self.hostfs.in_worker(os.fstat, place.fd))
+                self.look_again(await self.hostfs.in_worker(os.fstat, place.fd))
 
 
 class HostSymlink(HostInode):
@@ -106,22 +108,31 @@ class HostSymlink(HostInode):
 class HostFile(HostInode):
     """A regular file; its contents are read through the page cache."""
 
+    def __init__(
+        self, sb: HostSuperBlock, ino: int, identity: tuple[int, int], reach: Reach
+    ) -> None:
+        super().__init__(sb, ino, identity, reach)
+        self.version = (0, 0)
+        """(mtime_ns, size) of the contents that the page cache holds."""
+
     async def prepare_read(self) -> None:
-        """Raises EACCES, ESTALE and what else the host answers to an open."""
         await self.hostfs.open(self, Access.READ)
-        if self.mapping is None:
-            self.mapping = AddressSpace(self, self.sb.kernel.frames)
 
     async def open(self, task: Task, path: Path, flags: int) -> File:
-        await self.refresh()
+        """What the host has changed since the last open is seen from now on."""
         await self.prepare_read()
+        await self.refresh()
+        await self.load_mapping()
         return await super().open(task, path, flags)
 
-    def show(self, status: os.stat_result) -> None:
-        old = (self.mtime_ns, self.size)
-        super().show(status)
-        if self.mapping is not None and old != (self.mtime_ns, self.size):
-            truncate_pages(self.mapping, 0)
+    async def load_mapping(self) -> None:
+        """There is a page cache, and nothing in it is older than the last `show`."""
+        version = (self.mtime_ns, self.size)
+        if self.mapping is None:
+            self.mapping = AddressSpace(self, self.sb.kernel.frames)
+        elif version != self.version:
+            await truncate_pages(self.mapping, 0)
+        self.version = version
 
     async def read_pages(self, index: int, count: int) -> bytes | None:
         offset = index * PAGE_BYTES

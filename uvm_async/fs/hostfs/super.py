@@ -42,7 +42,7 @@ from uvm_async.fs.hostfs.hostcalls import (
     reopen,
 )
 from uvm_async.fs.hostfs.inode import HostDir, HostFile, HostInode, HostSymlink, LiveHostDir
-from uvm_async.fs.inode import Inode, StatFs, SuperBlock
+from uvm_async.fs.inode import StatFs, SuperBlock
 from uvm_async.sched.wait import host
 
 if TYPE_CHECKING:
@@ -82,15 +82,13 @@ class HostSuperBlock(SuperBlock):
         *,
         sight: Sight,
         deterministic: bool,
-        writable: bool = False,
     ) -> None:
         """`path` is absolute; `found` is what it names. Made by `mount_hostfs`."""
-        super().__init__(kernel, dev, read_only=not writable)
+        super().__init__(kernel, dev, read_only=True)
         self.source = path
         self.path = path
         self.sight = sight
         self.deterministic = deterministic
-        self.writable = writable
         self.caller: tuple[int, int] | None = None
         """(uid, gid) that appear as 0; None: all ids appear as they are."""
         if os.geteuid() != 0:
@@ -103,6 +101,18 @@ class HostSuperBlock(SuperBlock):
         self.root: HostInode = self.new_inode(found, None, b"")
 
     # -- inodes
+
+    @property
+    def live(self) -> bool:
+        return self.sight is Sight.LIVE
+
+    def kinds(self) -> dict[int, type[HostInode]]:
+        """Classes of inodes by S_IFMT."""
+        return {
+            stat.S_IFREG: HostFile,
+            stat.S_IFLNK: HostSymlink,
+            stat.S_IFDIR: LiveHostDir if self.live else HostDir,
+        }
 
     def number(self, dev: int, ino: int) -> int:
         """The inode number that stands for the host's."""
@@ -133,19 +143,12 @@ class HostSuperBlock(SuperBlock):
         identity = (status.st_dev, status.st_ino)
         inode = self.identities.get(identity)
         if inode is None or stat.S_IFMT(inode.mode) != kind:
-            number = self.number(*identity)
-            if kind == stat.S_IFREG:
-                inode = HostFile(self, number, identity, found.reach)
-            elif kind == stat.S_IFLNK:
-                inode = HostSymlink(self, number, identity, found.reach)
-            elif self.sight is Sight.LIVE:
-                inode = LiveHostDir(self, number, identity, found.reach)
-            else:
-                inode = HostDir(self, number, identity, found.reach)
+            make = self.kinds()[kind]
+            inode = make(self, self.number(*identity), identity, found.reach)
             self.identities[identity] = inode
             inode.show(status)
-        elif self.sight is Sight.LIVE:
-            inode.show(status)
+        elif self.live:
+            inode.look_again(status)
         inode.parent, inode.name = parent, name
         if parent is not None:
             self.keep(inode, found.fd)
@@ -285,12 +288,6 @@ class HostSuperBlock(SuperBlock):
             figures.f_ffree,
             figures.f_namemax,
         )
-
-    async def sync(self) -> None:
-        if self.writable:
-            for inode in list(self.identities.values()):
-                if inode.is_reg and inode.mapping is not None:
-                    await inode.fsync()
 
     async def umount(self) -> None:
         await self.sync()

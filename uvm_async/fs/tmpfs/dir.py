@@ -2,8 +2,8 @@
 
 Linux: fs/libfs.c (simple_offset_*), mm/shmem.c.  Every entry has a cookie, one
 higher than any before; a listing goes from the newest to the oldest, and goes on
-where it was whatever is removed or added meanwhile.  A rename gives a new cookie,
-unless it replaces an entry, whose cookie it then takes.
+where it was whatever is removed or added meanwhile.  An entry that was renamed is
+new.
 
 Invariant: `entries` is in the order of cookies, which `cookies` repeats sorted.
 """
@@ -38,6 +38,7 @@ class TmpfsDir(TmpfsInode):
     ) -> None:
         super().__init__(sb, ino, mode, uid, gid, now_ns)
         self.nlink = 2
+        self.size = 2 * ENTRY_BYTES
         self.parent: TmpfsDir | None = None
         self.entries: dict[bytes, tuple[int, Inode]] = {}
         self.cookies: list[int] = []
@@ -62,9 +63,6 @@ class TmpfsDir(TmpfsInode):
         del self.cookies[bisect_right(self.cookies, cookie) - 1]
         del self.names[cookie]
         self.size -= ENTRY_BYTES
-
-    def _replace(self, name: bytes, inode: Inode) -> None:
-        self.entries[name] = (self.entries[name][0], inode)
 
     def _changed(self) -> int:
         now = self.tmpfs.now_ns()
@@ -164,11 +162,10 @@ class TmpfsDir(TmpfsInode):
             if isinstance(target, TmpfsDir) and target.entries:
                 raise Errno.ENOTEMPTY
             self._remove(name)
-            if target is None:
-                new_dir._add(new_name, inode)
-            else:
-                new_dir._replace(new_name, inode)
+            if target is not None:
+                new_dir._remove(new_name)
                 new_dir._lost(target)
+            new_dir._add(new_name, inode)
             self._moved_to(new_dir, inode)
         now = self._changed()
         new_dir._changed()
@@ -179,8 +176,10 @@ class TmpfsDir(TmpfsInode):
     def _exchange(
         self, name: bytes, inode: Inode, new_dir: TmpfsDir, new_name: bytes, target: Inode
     ) -> None:
-        self._replace(name, target)
-        new_dir._replace(new_name, inode)
+        self._remove(name)
+        new_dir._remove(new_name)
+        self._add(name, target)
+        new_dir._add(new_name, inode)
         self._moved_to(new_dir, inode)
         new_dir._moved_to(self, target)
 
@@ -199,4 +198,3 @@ class TmpfsDir(TmpfsInode):
             self.nlink -= 1
             new_dir.nlink += 1
             inode.parent = new_dir
-

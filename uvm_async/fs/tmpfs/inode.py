@@ -138,12 +138,12 @@ class TmpfsFile(TmpfsInode):
         ctime_ns: int | None = None,
     ) -> None:
         if size is not None:
-            self._set_size(size)
+            await self._set_size(size)
         await super().setattr(
             mode=mode, uid=uid, gid=gid, atime_ns=atime_ns, mtime_ns=mtime_ns, ctime_ns=ctime_ns
         )
 
-    def _set_size(self, size: int) -> None:
+    async def _set_size(self, size: int) -> None:
         if size < self.size and self.seals & F_SEAL_SHRINK:
             raise Errno.EPERM
         if size > self.size and self.seals & F_SEAL_GROW:
@@ -151,11 +151,11 @@ class TmpfsFile(TmpfsInode):
         shrinks = size < self.size
         self.size = size
         if shrinks:
-            truncate_pages(self.mapping, size)
+            await truncate_pages(self.mapping, size)
             self._free_from(-(-size // PAGE_BYTES))
 
     async def fallocate(self, mode: int, offset: int, length: int) -> None:
-        """Preallocates, or writes zeros where a hole is wanted. Raises ENOSPC, EPERM, EOPNOTSUPP."""
+        """Preallocates; writes zeros where a hole is wanted. Raises ENOSPC, EPERM, EOPNOTSUPP."""
         end = offset + length
         if mode == FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
             await self._punch(offset, min(end, self.size))
@@ -179,7 +179,7 @@ class TmpfsFile(TmpfsInode):
         if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE):
             raise Errno.EPERM
         for index in range(start // PAGE_BYTES, -(-end // PAGE_BYTES)):
-            if index in self.allocated:
+            if index in self.allocated and start < end:
                 first = max(start, index * PAGE_BYTES)
                 last = min(end, (index + 1) * PAGE_BYTES)
                 await filemap_write(self.mapping, KernelIter(bytes(last - first)), first)
@@ -197,6 +197,6 @@ class TmpfsFile(TmpfsInode):
 
     async def evict(self) -> None:
         self.size = 0
-        truncate_pages(self.mapping, 0)
+        await truncate_pages(self.mapping, 0)
         self._free_from(0)
         await super().evict()

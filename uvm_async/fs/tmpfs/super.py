@@ -57,7 +57,8 @@ class TmpfsSuperBlock(SuperBlock):
         self.root: TmpfsDir = root
 
     def now_ns(self) -> int:
-        return self.kernel.clock.realtime_ns()
+        now: int = self.kernel.clock.realtime_ns()
+        return now
 
     # -- limits
 
@@ -148,7 +149,7 @@ async def mount_tmpfs(
     kernel: Kernel, source: bytes, options: dict[bytes, bytes], request: MountRequest
 ) -> SuperBlock:
     """tmpfs(5): size, nr_blocks, nr_inodes, mode, uid, gid. Raises EINVAL."""
-    memory_pages = kernel.frames.total_pages
+    memory_pages = kernel.frames.total()
     max_pages = max_inodes = memory_pages // 2
     mode, uid, gid = 0o1777, 0, 0
     for key, value in options.items():

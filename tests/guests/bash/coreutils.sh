@@ -1,0 +1,8 @@
+# The coreutils themselves: one line each.
+seq 3 | tac; echo a b | fmt -w 2; printf '3\n1\n2\n' | shuf --random-source=/dev/zero | sort; factor 1234567890; expr 6 \* 7; basename /a/b.c .c; dirname /a/b
+printf 'a\tb\n' | expand -t 4; printf '%s\n' {1..12} | pr -3 -t -w 30; tsort <<<'a b b c'; printf 'x\ny\n' | nl -ba; numfmt --to=iec 1048576; seq 5 | paste -sd+ ; echo abc | tr a-c A-C
+echo hello >f; cp --preserve=all f g; cmp f g; install -m 640 f h; stat -c '%a %s' h; ln -sr f l; readlink l; realpath --relative-to=. l; truncate -s 1M t; stat -c %s t; dd if=/dev/zero of=z bs=1k count=3 status=none; wc -c z; sha256sum z
+split -l 2 <(seq 5) s.; cat s.*; csplit -s <(seq 6) 4; cat xx01; join <(printf '1 a\n2 b\n') <(printf '1 x\n2 y\n'); od -An -c f; printf 'b\na\n' | sort -c 2>/dev/null || echo unsorted; sort --parallel=2 <(seq 20000 -1 1) | head -n 2
+timeout 1 true; echo $?; timeout 0.05 sleep 5; echo $?; nice -n 5 nice; env -u HOME bash -c 'echo [$HOME]'; nohup echo nohup 2>/dev/null; test -d . && echo dir; true; stty -a 2>/dev/null || echo no terminal; tty; nproc >/dev/null && echo counted
+ls -la --time-style=+ f g h | awk '{ print $1, $3, $5, $6 }'; mktemp -u -p . x.XXXXXX | wc -c; mkdir -p p/q; touch p/q/r; du --apparent-size -a p 2>/dev/null | awk '{ print $2 }' | sort; rm -r p; chmod 0 f; ls -l f | cut -c1-10; tee a b <<<tee; cat a b; yes | head -n 2; comm -12 <(seq 5) <(seq 3 7)
+base32 <<<x; basenc --base16 <<<x; cksum <<<x; sum <<<x; b2sum <<<x | cut -c1-16; link a c; unlink a; cat c; printf '%q\n' "a b"; printenv LANG; uname -sm; id -u; groups >/dev/null && echo grouped; whoami; date -u -d @86400 +%F; sleep 0.01

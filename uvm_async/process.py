@@ -1,0 +1,391 @@
+"""A guest process, seen from asyncio: the habits of asyncio.subprocess.
+
+Differences are few: `pid` is the guest's, and there is no transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal as signals
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import TYPE_CHECKING, Any
+
+from uvm_async.errors import MachineError
+from uvm_async.fs.inode import File
+from uvm_async.kernel.signal import SI_USER, SigInfo, send_to_process
+from uvm_async.tty.stream import StreamIn, StreamOut, open_stream
+
+if TYPE_CHECKING:
+    from uvm_async.errors import Errno
+    from uvm_async.kernel.kernel import Kernel
+    from uvm_async.kernel.task import Process, Task
+
+__all__ = ["DEVNULL", "PIPE", "STDOUT", "CompletedProcess", "GuestProcess", "GuestStdin", "Streams"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedProcess:
+    """How a program ended. `returncode` is negative for a death by signal."""
+
+    args: Sequence[str | bytes]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+class GuestStdin:
+    """Writes to a guest's standard input (the part of asyncio.StreamWriter that makes sense)."""
+
+    def __init__(self, stream: StreamIn) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+        self._closing = False
+        self._drained = asyncio.Event()
+        self._drained.set()
+        stream.wanted = self._push
+
+    def _push(self) -> None:
+        stream = self._stream
+        if self._buffer and not stream.eof and stream.readers:
+            part = bytes(self._buffer[: stream.room])
+            if part:
+                del self._buffer[: len(part)]
+                stream.feed(part)
+        if not stream.readers:
+            self._buffer.clear()
+        if not self._buffer:
+            self._drained.set()
+            if self._closing and not stream.eof:
+                stream.feed_eof()
+
+    def write(self, data: bytes) -> None:
+        """Queue `data` for the guest."""
+        if self._closing:
+            raise RuntimeError("standard input is closed")
+        self._buffer += data
+        if self._buffer:
+            self._drained.clear()
+        self._push()
+
+    def writelines(self, data: Iterable[bytes]) -> None:
+        """Queue several pieces."""
+        self.write(b"".join(data))
+
+    async def drain(self) -> None:
+        """Wait until the guest has taken what was written. Raises BrokenPipeError."""
+        if not self._stream.readers:
+            raise BrokenPipeError("the guest has closed its standard input")
+        await self._drained.wait()
+
+    def can_write_eof(self) -> bool:
+        """True."""
+        return True
+
+    def write_eof(self) -> None:
+        """End of file after what was written."""
+        self.close()
+
+    def close(self) -> None:
+        """End of file after what was written."""
+        self._closing = True
+        self._push()
+
+    def is_closing(self) -> bool:
+        """Was `close` called?"""
+        return self._closing
+
+    async def wait_closed(self) -> None:
+        """Wait until the guest has everything, or has closed its side."""
+        await self._drained.wait()
+
+
+class _Flow:
+    """What a StreamReader wants of a transport: to stop and start the flow."""
+
+    def __init__(self, stream: StreamOut, reader: asyncio.StreamReader) -> None:
+        self._stream = stream
+        self._reader = reader
+        self._paused = False
+        self.done = False
+        stream.on_data = self.flow
+
+    def flow(self) -> None:
+        """Move what the guest has written to the reader."""
+        if self._paused or self.done:
+            return
+        if self._stream.buffer:
+            self._reader.feed_data(self._stream.take())
+        if not self._stream.writers and not self._stream.buffer:
+            self.done = True
+            self._reader.feed_eof()
+
+    def finish(self) -> None:
+        """Nothing more will come."""
+        if not self.done:
+            self._paused = False
+            if self._stream.buffer:
+                self._reader.feed_data(bytes(self._stream.buffer))
+            self.done = True
+            self._reader.feed_eof()
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        self.flow()
+
+    def is_closing(self) -> bool:
+        return self.done
+
+
+class _Inherit:
+    """Writes a guest's output to a descriptor of ours, in order, never blocking the loop."""
+
+    def __init__(self, stream: StreamOut, fd: int, workers: Any) -> None:
+        self._stream = stream
+        self._fd = fd
+        self._workers = workers
+        self._job: asyncio.Task[None] | None = None
+        self.finished = asyncio.Event()
+        stream.on_data = self._wake
+
+    def _wake(self) -> None:
+        if self._job is None or self._job.done():
+            self._job = asyncio.get_running_loop().create_task(self._pump())
+
+    async def _pump(self) -> None:
+        while self._stream.buffer:
+            data = bytes(self._stream.buffer[:65536])
+            try:
+                await self._workers.run(_write_all, self._fd, data)
+            except OSError:
+                self._stream.hang_up()
+                break
+            self._stream.drained(len(data))
+        if not self._stream.writers and not self._stream.buffer:
+            self.finished.set()
+
+    async def flush(self) -> None:
+        """Wait until all that was written has gone out."""
+        while self._stream.buffer or (self._job is not None and not self._job.done()):
+            self._wake()
+            assert self._job is not None
+            await self._job
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class _Feed:
+    """Feeds a guest's input from a descriptor of ours, as the guest asks for it."""
+
+    def __init__(self, stream: StreamIn, fd: int, workers: Any) -> None:
+        self._stream = stream
+        self._fd = fd
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+        self._job: asyncio.Task[None] | None = None
+        self._watching = False
+        stream.wanted = self._wake
+
+    def _wake(self) -> None:
+        if self._stream.eof or self._watching or (self._job is not None and not self._job.done()):
+            return
+        try:
+            self._loop.add_reader(self._fd, self._readable)
+            self._watching = True
+        except (OSError, PermissionError):  # a regular file: always readable
+            self._job = self._loop.create_task(self._read_file())
+
+    def _readable(self) -> None:
+        self.stop()
+        if not self._stream.room or self._stream.eof:
+            return
+        try:
+            data = os.read(self._fd, min(self._stream.room, 65536))
+        except BlockingIOError:
+            self._wake()
+            return
+        except OSError:
+            data = b""
+        self._feed(data)
+
+    async def _read_file(self) -> None:
+        try:
+            data = await self._workers.run(os.read, self._fd, self._stream.room)
+        except OSError:
+            data = b""
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._stream.feed(data)
+        else:
+            self._stream.feed_eof()
+
+    def stop(self) -> None:
+        """Watch the descriptor no longer."""
+        if self._watching:
+            self._loop.remove_reader(self._fd)
+            self._watching = False
+
+
+class Streams:
+    """The three standard streams of one program: the guest's files and our ends."""
+
+    def __init__(
+        self, kernel: Kernel, workers: Any,
+        stdin: int | None, stdout: int | None, stderr: int | None, limit: int,
+    ) -> None:  # fmt: skip
+        self.files: dict[int, File] = {}
+        self.stdin: GuestStdin | None = None
+        self.stdout: asyncio.StreamReader | None = None
+        self.stderr: asyncio.StreamReader | None = None
+        self._flows: list[_Flow] = []
+        self._inherited: list[_Inherit] = []
+        self._feed: _Feed | None = None
+        self._kernel = kernel
+        self._workers = workers
+        deterministic = kernel.clock.virtual
+        source = StreamIn(fill=deterministic)
+        self.files[0] = open_stream(kernel, source, **_looks(stdin, 0))
+        if stdin == PIPE:
+            self.stdin = GuestStdin(source)
+        elif stdin is None:
+            self._feed = _Feed(source, 0, workers)
+        elif stdin == DEVNULL:
+            source.feed_eof()
+        else:
+            self._feed = _Feed(source, stdin, workers)
+        self.stdout = self._output(1, stdout, limit)
+        if stderr == STDOUT:
+            self.files[2] = self.files[1]
+            self.files[1].refs += 1
+        else:
+            self.stderr = self._output(2, stderr, limit)
+
+    def _output(self, fd: int, choice: int | None, limit: int) -> asyncio.StreamReader | None:
+        sink = StreamOut(limit=None if self._kernel.clock.virtual else 65536)
+        self.files[fd] = open_stream(self._kernel, sink, **_looks(choice, fd))
+        if choice == PIPE:
+            reader = asyncio.StreamReader(limit=limit)
+            flow = _Flow(sink, reader)
+            reader.set_transport(flow)  # type: ignore[arg-type]
+            self._flows.append(flow)
+            return reader
+        if choice == DEVNULL:
+            sink.on_data = lambda: sink.drained(len(sink.buffer))
+        else:
+            target = fd if choice is None else choice
+            self._inherited.append(_Inherit(sink, target, self._workers))
+        return None
+
+    async def flush(self) -> None:
+        """All output that goes to descriptors of ours has been written."""
+        for inherited in self._inherited:
+            await inherited.flush()
+
+    def close(self) -> None:
+        """The machine is gone, or the program never was: end of file for our readers."""
+        for flow in self._flows:
+            flow.finish()
+        if self._feed is not None:
+            self._feed.stop()
+
+
+def _looks(choice: int | None, fd: int) -> dict[str, Any]:
+    """What fstat(2) shows the guest of a stream: a pipe, or what our own descriptor is."""
+    if choice == PIPE:
+        return {}
+    if choice == DEVNULL:
+        return {"mode": stat.S_IFCHR | 0o666, "rdev": os.makedev(1, 3)}
+    try:
+        status = os.fstat(fd if choice is None else choice)
+    except OSError:
+        return {}
+    if stat.S_ISREG(status.st_mode):
+        return {"mode": stat.S_IFREG | stat.S_IMODE(status.st_mode)}
+    return {}
+
+
+class GuestProcess:
+    """A running program (asyncio.subprocess.Process)."""
+
+    def __init__(self, kernel: Kernel, process: Process, streams: Streams) -> None:
+        self._kernel = kernel
+        self._process = process
+        self._streams = streams
+        self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._ended.add_done_callback(lambda f: f.cancelled() or f.exception())
+        self.pid = process.pid
+        self.stdin = streams.stdin
+        self.stdout = streams.stdout
+        self.stderr = streams.stderr
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit status, -signal for a death by signal, None while it runs."""
+        if not self._ended.done() or self._ended.exception() is not None:
+            return None
+        return self._ended.result()
+
+    async def started(self, task: Task, failed: asyncio.Future[Errno]) -> None:
+        """Wait until the program runs, or could not."""
+        while task.phase == "spawn" and not failed.done() and not self._ended.done():
+            await asyncio.sleep(0)
+
+    def exited(self, status: int) -> None:
+        """The machine reports the end, with a wait status."""
+        if not self._ended.done():
+            signo = status & 0x7F
+            self._ended.set_result(-signo if signo else status >> 8 & 0xFF)
+
+    def machine_closed(self, failure: BaseException | None) -> None:
+        """It will never end by itself: the machine has."""
+        if not self._ended.done():
+            self._ended.set_exception(failure or MachineError("the machine was closed"))
+        self._streams.close()
+
+    async def wait(self) -> int:
+        """Wait for its end; answers `returncode`. Raises MachineError if the machine ends first."""
+        status = await asyncio.shield(self._ended)
+        await self._streams.flush()
+        return status
+
+    async def communicate(self, input: bytes | None = None) -> tuple[bytes | None, bytes | None]:
+        """Feed `input`, read both outputs to their end, wait."""
+        if self.stdin is not None:
+            if input:
+                self.stdin.write(input)
+            self.stdin.close()
+        stdout, stderr = await asyncio.gather(_read(self.stdout), _read(self.stderr))
+        await self.wait()
+        return stdout, stderr
+
+    def send_signal(self, signo: int) -> None:
+        """Signal the process. Raises ProcessLookupError if it has ended."""
+        if self._ended.done():
+            raise ProcessLookupError
+        send_to_process(self._process, SigInfo(signo, SI_USER))
+        self._kernel.sched.poke()
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signals.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL; nothing if it has ended."""
+        if not self._ended.done():
+            self.send_signal(signals.SIGKILL)
+
+
+async def _read(stream: asyncio.StreamReader | None) -> bytes | None:
+    return await stream.read() if stream is not None else None

@@ -1,0 +1,355 @@
+"""The scheduler: which task has which virtual CPU, and what happens at a trap.
+
+Linux: kernel/sched/core.c, kernel/entry/common.c.
+
+A task executes guest code only while it holds a vCPU.  It keeps it through its
+system calls as long as they do not sleep; the policy decides who gets one next.
+
+Invariants:
+- a task is in the policy's queue exactly while its state is READY;
+- `vcpu.current` is the task that runs there, in the guest (RUNNING) or the kernel;
+- nothing here is reentered: traps, timers, finished host jobs and the outside
+  arrive as events of the loop, one after the other;
+- with a virtual clock one task runs at a time, and a wait for the host stops the
+  whole machine, so that a run is a function of its inputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from uvm_async.kernel.task import Task, TaskState
+from uvm_async.sched.clock import RealClock, VirtualClock
+from uvm_async.state import Entity
+
+if TYPE_CHECKING:
+    from uvm_async.arch.stub import Stub, StubFamily
+    from uvm_async.kernel.kernel import Kernel
+    from uvm_async.sched.policies.base import Policy
+    from uvm_async.sched.wait import WaitQueue
+
+__all__ = ["Scheduler", "VCpu"]
+
+TICK_NS: Final = 10_000_000
+"""100 Hz."""
+
+READY = TaskState.READY
+RUNNING = TaskState.RUNNING
+KERNEL = TaskState.KERNEL
+BLOCKED = TaskState.BLOCKED
+WAITING = TaskState.WAITING
+STOPPED = TaskState.STOPPED
+
+
+class VCpu(Entity):
+    """A virtual CPU."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.current: Task | None = None
+        self.need_resched = False
+        self.since_ns = 0
+        """When `current` got it (monotonic)."""
+        self.busy_ns = 0
+
+
+class Scheduler(Entity):
+    """Runs tasks on vCPUs."""
+
+    TRANSIENT: ClassVar[frozenset[str]] = frozenset(
+        {"family", "loop", "_active", "_poked", "_armed_ns", "_tick_ns", "jobs"}
+    )
+
+    def __init__(self, kernel: Kernel, cpus: int, policy: Policy) -> None:
+        self.kernel = kernel
+        self.policy = policy
+        self.vcpus = [VCpu(i) for i in range(cpus)]
+        self.traps = 0
+        self.switches = 0
+        self.irq_depth = 0
+        self.irq_held = False
+        self.stopped = False
+        """Nothing is dispatched (a freeze, or the machine is going down)."""
+        self.family: StubFamily
+        self.loop: asyncio.AbstractEventLoop
+        self._reset()
+
+    def _reset(self) -> None:
+        self._active = False
+        self._poked = False
+        self._armed_ns = 0
+        self._tick_ns = 0
+        self.jobs: dict[Task, asyncio.Future[Any]] = {}
+
+    def attach(self, family: StubFamily, loop: asyncio.AbstractEventLoop) -> None:
+        """Stand on this hardware."""
+        self.family = family
+        self.loop = loop
+        self._reset()
+
+    @property
+    def usable(self) -> list[VCpu]:
+        """vCPUs that may hold a task at the same time: one, under a virtual clock."""
+        return self.vcpus[:1] if self.kernel.clock.virtual else self.vcpus
+
+    # -- becoming runnable
+
+    def start(self, task: Task) -> None:
+        """A new task."""
+        task.state = READY
+        self.policy.enqueue(task, woken=False, preempted=False)
+        self.poke()
+
+    def wake(self, task: Task) -> None:
+        """`task` sleeps no more: out of its queues, into the runqueue."""
+        state = task.state
+        if state is not BLOCKED and state is not WAITING and state is not STOPPED:
+            return
+        for queue in task.queues:
+            queue.waiters.pop(task, None)
+        task.queues = ()
+        if task.timer is not None:
+            task.timer.cancel()
+            task.timer = None
+        task.state = READY
+        self.policy.enqueue(task, woken=True, preempted=False)
+        for vcpu in self.usable:
+            current = vcpu.current
+            if current is None:
+                break
+            if not vcpu.need_resched and self.policy.wakeup_preempt(current, task):
+                self.resched(vcpu)
+                break
+        self.poke()
+
+    def signal_wake(self, task: Task) -> None:
+        """A signal for `task`: end its interruptible sleep, or get it out of the guest."""
+        if task.state is BLOCKED:
+            self.wake(task)
+        elif task.state is STOPPED:
+            if task.process.exit_code is not None or task.pending.mask & 1 << 8 or (
+                task.process.pending.mask & 1 << 8
+            ):
+                self.wake(task)
+        elif task.state is RUNNING and task.stub is not None:
+            self.family.kick(task.stub, preempt=True)
+
+    def poke_sigwait(self, task: Task) -> None:
+        """A signal for the group came: one that waits for signals looks again."""
+        if task.state is BLOCKED:
+            self.wake(task)
+
+    def resched(self, vcpu: VCpu) -> None:
+        """Whoever runs there gives way soon."""
+        vcpu.need_resched = True
+        current = vcpu.current
+        if current is not None and current.state is RUNNING and current.stub is not None:
+            self.family.kick(current.stub, preempt=True)
+
+    def poke(self) -> None:
+        """Something became runnable outside a trap: schedule soon."""
+        if not self._active and not self._poked:
+            self._poked = True
+            self.loop.call_soon(self._poked_run)
+
+    def _poked_run(self) -> None:
+        self._poked = False
+        self.schedule()
+
+    # -- sleeping (called by the kernel, which drives coroutines)
+
+    def block(self, task: Task, queues: tuple[WaitQueue, ...], deadline_ns: int | None) -> None:
+        """Interruptible sleep: plain data from here on."""
+        task.state = BLOCKED
+        task.queues = queues
+        for queue in queues:
+            queue.waiters[task] = None
+        if deadline_ns is not None:
+            task.timer = self.kernel.timers.arm(deadline_ns, task, "sleep")
+        task.nvcsw += 1
+
+    def wait(self, task: Task, queue: WaitQueue) -> None:
+        """Uninterruptible sleep: its coroutine is kept."""
+        task.state = WAITING
+        task.queues = (queue,)
+        queue.waiters[task] = None
+
+    def wait_host(self, task: Task, job: asyncio.Future[Any]) -> None:
+        """Uninterruptible sleep until a job of the host's loop is done."""
+        task.state = WAITING
+        self.jobs[task] = job
+        task.job = job
+        job.add_done_callback(lambda done: self._job_done(task, done))
+
+    def _job_done(self, task: Task, job: asyncio.Future[Any]) -> None:
+        if self.jobs.get(task) is not job:
+            return  # the machine has gone down, or was frozen and thawed
+        del self.jobs[task]
+        task.job = None
+        if job.cancelled():
+            task.resume_with = (None, asyncio.CancelledError())
+        else:
+            error = job.exception()
+            task.resume_with = (None, error) if error is not None else (job.result(), None)
+        self._active = True
+        try:
+            vcpu = task.vcpu
+            if self.kernel.clock.virtual and vcpu is not None and vcpu.current is task:
+                task.state = KERNEL
+                self._run(task, vcpu)
+            else:
+                self.wake(task)
+        finally:
+            self._active = False
+        self.schedule()
+
+    # -- traps
+
+    def on_trap(self, stub: Stub) -> None:
+        """A stub has trapped: its task is in the kernel now."""
+        task = stub.task
+        assert task is not None
+        if task.state is not RUNNING:
+            return
+        kernel = self.kernel
+        vcpu = task.vcpu
+        assert vcpu is not None
+        task.state = KERNEL
+        task.phase = "trap"
+        self.traps += 1
+        kernel.clock.on_trap()
+        now = kernel.clock.monotonic_ns()
+        delta = now - vcpu.since_ns
+        task.utime_ns += delta
+        self.policy.ran(task, delta)
+        vcpu.since_ns = now
+        if task in kernel.tlb.pending:
+            kernel.tlb.acknowledged(task)
+        if kernel.hook_trap is not None:
+            kernel.hook_trap(task)
+        if self.stopped:
+            return
+        self._active = True
+        try:
+            self._run(task, vcpu)
+        finally:
+            self._active = False
+
+    def on_ack(self, stub: Stub) -> None:
+        """A running stub has done its shootdowns."""
+        if stub.task is not None:
+            self.kernel.tlb.acknowledged(stub.task)
+
+    def on_timer(self) -> None:
+        """The host timer: kernel timers, and the tick."""
+        self._armed_ns = self._tick_ns = 0
+        if self.irq_depth:
+            self.irq_held = True
+            return
+        clock = self.kernel.clock
+        if isinstance(clock, RealClock):
+            self.kernel.timers.expire(clock.monotonic_ns())
+        if len(self.policy):
+            now = clock.monotonic_ns()
+            for vcpu in self.usable:
+                current = vcpu.current
+                if current is None or current.state is not RUNNING or clock.virtual:
+                    continue
+                self.policy.ran(current, now - vcpu.since_ns)
+                current.utime_ns += now - vcpu.since_ns
+                vcpu.since_ns = now
+                if self.policy.tick(current):
+                    self.resched(vcpu)
+        self.kernel.on_tick()
+
+    # -- running
+
+    def _run(self, task: Task, vcpu: VCpu) -> None:
+        """Run `task` in the kernel on `vcpu`, and on in the guest if it may."""
+        if not self.kernel.run(task):
+            if not (self.kernel.clock.virtual and task in self.jobs):
+                vcpu.current = None
+            return
+        policy = self.policy
+        if vcpu.need_resched or (policy.controlled and policy.choice_point(task)):
+            vcpu.need_resched = False
+            if len(policy):
+                task.nivcsw += 1
+                task.state = READY
+                policy.enqueue(task, woken=False, preempted=True)
+                vcpu.current = None
+                return
+        self._resume(task, vcpu)
+
+    def _resume(self, task: Task, vcpu: VCpu) -> None:
+        stub = task.stub
+        assert stub is not None
+        task.state = RUNNING
+        self.family.resume(stub)
+
+    def schedule(self) -> None:
+        """Give every idle vCPU to whoever the policy picks."""
+        if self._active or self.stopped:
+            return
+        self._active = True
+        try:
+            self._schedule()
+        finally:
+            self._active = False
+        self._arm()
+        self.kernel.after_schedule()
+
+    def _schedule(self) -> None:
+        kernel = self.kernel
+        policy = self.policy
+        clock = kernel.clock
+        for vcpu in self.usable:
+            while vcpu.current is None and not self.stopped:
+                task = policy.pick_next()
+                if task is None:
+                    if not isinstance(clock, VirtualClock) or self.irq_depth:
+                        break
+                    deadline = kernel.timers.next_deadline_ns()
+                    if deadline is None or not kernel.may_jump():
+                        break
+                    clock.advance_to(deadline)
+                    kernel.timers.expire(deadline)
+                    continue
+                self.switches += 1
+                vcpu.current = task
+                vcpu.need_resched = False
+                vcpu.since_ns = clock.monotonic_ns()
+                task.vcpu = vcpu
+                task.state = KERNEL
+                if kernel.hook_switch is not None:
+                    kernel.hook_switch(vcpu, task)
+                self._run(task, vcpu)
+            if isinstance(clock, VirtualClock):
+                kernel.timers.expire(clock.monotonic_ns())
+
+    def _arm(self) -> None:
+        """Program the host timer for the next kernel timer or tick, whichever is first."""
+        clock = self.kernel.clock
+        if not isinstance(clock, RealClock):
+            if self.kernel.watchdog_ns and not self._armed_ns:
+                self._armed_ns = time.monotonic_ns() + self.kernel.watchdog_ns
+                self.family.set_timer(self._armed_ns)
+            return
+        want = self.kernel.timers.next_deadline_ns()
+        if want is not None:
+            want = clock.host_deadline_ns(want)
+        if len(self.policy) or self.kernel.tlb.pending:
+            if not self._tick_ns:
+                self._tick_ns = time.monotonic_ns() + TICK_NS
+            want = self._tick_ns if want is None else min(want, self._tick_ns)
+        if want is not None and (not self._armed_ns or want < self._armed_ns):
+            self._armed_ns = max(1, want)
+            self.family.set_timer(self._armed_ns)
+
+    # -- quiescence
+
+    def running_tasks(self) -> list[Task]:
+        """Tasks that execute guest code right now."""
+        return [v.current for v in self.vcpus if v.current is not None and v.current.state is RUNNING]
