@@ -22,6 +22,7 @@ from uvm_async._host import lib
 from uvm_async.arch.physmem import Physmem
 from uvm_async.arch.stub import StubFamily, StubOptions
 from uvm_async.errors import Errno, MachineError, UsageError
+from uvm_async.fs.dcache import d_add
 from uvm_async.fs.devfs.super import devfs
 from uvm_async.fs.hostfs.super import Sight, mount_hostfs
 from uvm_async.fs.inode import Path
@@ -228,15 +229,13 @@ class Machine:
         await self._mount_at(proc_super_block(kernel), b"proc")
 
     async def _mount_at(self, sb: Any, name: bytes) -> None:
-        from uvm_async.fs.dcache import d_lookup
-
         root = self.kernel.mounts.root_path()
         inode = root.inode
         try:
-            await inode.lookup(name)
+            place = await inode.lookup(name)
         except Errno.ENOENT:
-            await inode.mkdir(name, 0o40755, 0, 0)
-        dentry = await d_lookup(root.dentry, name)
+            place = await inode.mkdir(name, 0o40755, 0, 0)
+        dentry = d_add(root.dentry, name, place)
         await self.kernel.mounts.attach(sb, Path(root.mount, dentry))
 
     async def close(self) -> None:

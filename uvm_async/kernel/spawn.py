@@ -128,7 +128,7 @@ async def spawn(
     task.fs = FsStruct(root, program.cwd or root)
     task.files = FdTable()
     for fd, file in sorted(program.files.items()):
-        task.files.files[fd] = file
+        task.files.install(file, NOFILE, start=fd)
     task.cred = program.cred
     task.sighand = SigHand()
     task.pending = PendingSignals()
