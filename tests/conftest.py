@@ -89,9 +89,11 @@ def machine_options(request: pytest.FixtureRequest) -> MachineOptions:
 
 
 @pytest.fixture(scope="session")
-def guests(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+def guests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Builder:
     """Builds guests, each variant once a session, where an ordinary user may run them."""
-    directory = tmp_path_factory.mktemp("guests")
+    kept = request.config.getoption("uvm_guests")
+    directory = Path(kept) if kept else tmp_path_factory.mktemp("guests")
+    directory.mkdir(parents=True, exist_ok=True)
     for folder in (directory, *directory.parents):
         if folder.stat().st_uid == os.geteuid():
             folder.chmod(folder.stat().st_mode | 0o055)

@@ -16,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from uvm_async._host import lib
 from uvm_async.arch.physmem import Physmem
 from uvm_async.arch.stub import StubFamily, StubOptions
@@ -32,8 +30,10 @@ from uvm_async.fs.procfs.super import proc_super_block
 from uvm_async.kernel.cred import Cred
 from uvm_async.kernel.entropy import Entropy
 from uvm_async.kernel.kernel import Kernel
-from uvm_async.kernel.spawn import Program, make_init, run_outside, spawn
+from uvm_async.kernel.observer import Observer, Observers
+from uvm_async.kernel.spawn import NOFILE, Program, make_init, run_outside, spawn
 from uvm_async.kernel.task import Process, Task
+from uvm_async.log import log
 from uvm_async.process import (
     DEVNULL,
     PIPE,
@@ -44,13 +44,12 @@ from uvm_async.process import (
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.policies import make_policy
 from uvm_async.syscalls.dispatch import load_all
+from uvm_async.tty.console import Console, register_ttys
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["Machine"]
-
-log = structlog.get_logger("uvm_async")
 
 TRANSPORTS: Final = {"signal": lib.UVM_TRANSPORT_SIGNAL, "futex": lib.UVM_TRANSPORT_FUTEX}
 TRAPS: Final = {"sud": lib.UVM_DOOR_SUD, "seccomp": lib.UVM_DOOR_SECCOMP}
@@ -100,7 +99,8 @@ class Machine:
     disks: backing files, /dev/vda, /dev/vdb ...; cpus: virtual CPUs; memory: bytes or
     "256M"; clock: "real" or "virtual"; seed: makes choices repeatable (implies nothing
     else); policy: see uvm_async.sched.policies; transport: "futex" or "signal"; trap:
-    "sud" or "seccomp"; binds: (host directory, guest directory, writable).
+    "sud" or "seccomp"; binds: (host directory, guest directory, writable); observers: see
+    uvm_async.trace.
 
     Raises UsageError for wrong arguments, MachineError if the host cannot do it.
     """
@@ -119,6 +119,7 @@ class Machine:
         trap: str | None = None,
         binds: Sequence[tuple[str, str, bool]] = (),
         max_tasks: int = 4096,
+        observers: Sequence[Observer] = (),
     ) -> None:
         if clock not in ("real", "virtual"):
             raise UsageError(f"unknown clock {clock!r}: choose real or virtual")
@@ -146,6 +147,7 @@ class Machine:
         self.transport = transport
         self.trap = trap
         self.max_tasks = max_tasks
+        self._observers = Observers(observers) if observers else None
         self.kernel: Kernel
         self._family: StubFamily | None = None
         self._physmem: Physmem | None = None
@@ -195,6 +197,10 @@ class Machine:
         kernel.hwcap2 = _auxv(AT_HWCAP2)
         kernel.min_signal_stack = max(2048, _auxv(AT_MINSIGSTKSZ))
         await self._attach_hardware()
+        if self._observers is not None:
+            kernel.observer = self._observers
+            self._observers.attach(kernel)
+        kernel.roots["console"] = Console(kernel)
         make_init(kernel)
         await run_outside(self._mount_all())
 
@@ -225,6 +231,7 @@ class Machine:
             kernel, os.fsencode(self.root), sight=Sight.SNAPSHOT, deterministic=deterministic
         )
         await kernel.mounts.attach(await mount_overlay(kernel, lower))
+        await register_ttys(kernel, self.console)
         await self._mount_at(await devfs(kernel), b"dev")
         await self._mount_at(proc_super_block(kernel), b"proc")
 
@@ -273,6 +280,8 @@ class Machine:
                 await family.close()
         finally:
             self._workers.close()
+            if self._observers is not None:
+                self._observers.close()
             if kernel is not None:
                 for sb in kernel.mounts.super_blocks():
                     detach = getattr(sb, "detach_host", None)
@@ -314,6 +323,12 @@ class Machine:
 
     # -- programs
 
+    @property
+    def console(self) -> Console:
+        """The machine's terminal: feed it what is typed, take what it shows."""
+        console: Console = self.kernel.roots["console"]
+        return console
+
     async def create_subprocess_exec(
         self,
         program: str | bytes,
@@ -327,7 +342,8 @@ class Machine:
     ) -> GuestProcess:
         """Start a program, as asyncio.create_subprocess_exec does on the host.
 
-        Streams are PIPE, DEVNULL, STDOUT (stderr only) or None: the embedding process's own.
+        Streams are PIPE, DEVNULL, STDOUT (stderr only), CONSOLE (the machine's) or None: the
+        embedding process's own.
         Raises FileNotFoundError, PermissionError and other OSErrors as execve(2) gives them.
         """
         self._check_alive()
@@ -337,15 +353,25 @@ class Machine:
         name = os.fsencode(program)
         loop = asyncio.get_running_loop()
         failed: asyncio.Future[Errno] = loop.create_future()
+        directory = os.fsencode(cwd) if cwd is not None else os.fsencode(os.getcwd())
+
+        async def prepare(task: Task) -> None:
+            for fd in streams.on_console:
+                file = await self.console.open_for(task.process)
+                task.files.install(file, NOFILE, start=fd)
+            await task.fs.set_cwd(await lookup(task, -100, directory, directory=True))
+
         program_ = Program(
             path=_candidates(name, environment),
             argv=[os.fsencode(a) for a in (program, *args)],
             envp=[os.fsencode(k) + b"=" + os.fsencode(v) for k, v in environment.items()],
             files=streams.files,
             cred=Cred(),
+            prepare=prepare,
         )
-        directory = os.fsencode(cwd) if cwd is not None else os.fsencode(os.getcwd())
-        process, task = await run_outside(self._spawn(program_, directory, failed))
+        process, task = await run_outside(
+            spawn(self.kernel, program_, lambda e: failed.done() or failed.set_result(e))
+        )
         guest = GuestProcess(self.kernel, process, streams)
         self._processes[process] = guest
         if process.zombie:
@@ -356,22 +382,6 @@ class Machine:
             streams.close()
             raise OSError(error.errno, os.strerror(error.errno), os.fsdecode(name))
         return guest
-
-    async def _spawn(
-        self, program: Program, cwd: bytes, failed: asyncio.Future[Errno]
-    ) -> tuple[Process, Task]:
-        kernel = self.kernel
-        process, task = await spawn(
-            kernel, program, lambda error: failed.done() or failed.set_result(error)
-        )
-        try:
-            place = await lookup(task, -100, cwd, directory=True)
-        except Errno as error:
-            process.exit_code = 127 << 8
-            failed.set_result(error)
-            return process, task
-        await task.fs.set_cwd(place)
-        return process, task
 
     async def run(
         self,

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE, STDOUT
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from uvm_async.errors import MachineError
 from uvm_async.fs.inode import File
@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from uvm_async.kernel.kernel import Kernel
     from uvm_async.kernel.task import Process, Task
 
-__all__ = ["DEVNULL", "PIPE", "STDOUT", "CompletedProcess", "GuestProcess", "GuestStdin", "Streams"]
+__all__ = [
+    "CONSOLE",
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
+    "CompletedProcess",
+    "GuestProcess",
+    "GuestStdin",
+    "Streams",
+]
+
+CONSOLE: Final = -4
+"""A standard stream that is the machine's console (`Machine.console`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +258,8 @@ class Streams:
         stdin: int | None, stdout: int | None, stderr: int | None, limit: int,
     ) -> None:  # fmt: skip
         self.files: dict[int, File] = {}
+        self.on_console: list[int] = []
+        """Streams that are the console, opened when the process exists."""
         self.stdin: GuestStdin | None = None
         self.stdout: asyncio.StreamReader | None = None
         self.stderr: asyncio.StreamReader | None = None
@@ -254,25 +268,33 @@ class Streams:
         self._feed: _Feed | None = None
         self._kernel = kernel
         self._workers = workers
-        deterministic = kernel.clock.virtual
-        source = StreamIn(fill=deterministic)
-        self.files[0] = open_stream(kernel, source, **_looks(stdin, 0))
-        if stdin == PIPE:
-            self.stdin = GuestStdin(source)
-        elif stdin is None:
-            self._feed = _Feed(source, 0, workers)
-        elif stdin == DEVNULL:
-            source.feed_eof()
-        else:
-            self._feed = _Feed(source, stdin, workers)
+        self._input(stdin)
         self.stdout = self._output(1, stdout, limit)
+        if stderr == STDOUT and stdout == CONSOLE:
+            stderr = CONSOLE
         if stderr == STDOUT:
             self.files[2] = self.files[1]
             self.files[1].refs += 1
         else:
             self.stderr = self._output(2, stderr, limit)
 
+    def _input(self, choice: int | None) -> None:
+        if choice == CONSOLE:
+            self.on_console.append(0)
+            return
+        source = StreamIn(fill=self._kernel.clock.virtual)
+        self.files[0] = open_stream(self._kernel, source, **_looks(choice, 0))
+        if choice == PIPE:
+            self.stdin = GuestStdin(source)
+        elif choice == DEVNULL:
+            source.feed_eof()
+        else:
+            self._feed = _Feed(source, 0 if choice is None else choice, self._workers)
+
     def _output(self, fd: int, choice: int | None, limit: int) -> asyncio.StreamReader | None:
+        if choice == CONSOLE:
+            self.on_console.append(fd)
+            return None
         sink = StreamOut(limit=None if self._kernel.clock.virtual else 65536)
         self.files[fd] = open_stream(self._kernel, sink, **_looks(choice, fd))
         if choice == PIPE:
@@ -375,6 +397,14 @@ class GuestProcess:
         if self._ended.done():
             raise ProcessLookupError
         send_to_process(self._process, SigInfo(signo, SI_USER))
+        self._kernel.sched.poke()
+
+    def send_signal_to_group(self, signo: int) -> None:
+        """Signal all of its process group, as a terminal's ^C does. Raises ProcessLookupError."""
+        if self._ended.done():
+            raise ProcessLookupError
+        if not self._kernel.kill_pgrp(self._process.pgrp, signo):
+            raise ProcessLookupError
         self._kernel.sched.poke()
 
     def terminate(self) -> None:

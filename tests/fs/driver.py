@@ -140,10 +140,16 @@ class FakeMm(Entity):
         return text
 
 
+class NoSignals(Entity):
+    mask = 0
+
+
 class FakeProcess(Entity):
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.rlimits: dict[int, tuple[int, int]] = {}
+        self.pending = NoSignals()
+        self.stopped_by = 0
 
 
 class FakeTask(Entity):
@@ -160,10 +166,16 @@ class FakeTask(Entity):
         self.restart: Any = None
         self.blocked = 0
         self.saved_blocked: int | None = None
+        self.pending = NoSignals()
         self.signal_pending = False
         self.standing: tuple[Any, ...] = ()
         self.deadline_ns: int | None = None
         self.woken = False
+
+    def abandon_restart(self) -> None:
+        restart, self.restart = self.restart, None
+        if hasattr(restart, "abandon"):
+            restart.abandon()
 
     def wake(self) -> None:
         for queue in self.standing:
@@ -369,7 +381,7 @@ class Sim:
     def _end(self, call: Call) -> None:
         call.done = True
         call.coroutine = None
-        call.task.restart = None
+        call.task.abandon_restart()
         if call.task.saved_blocked is not None:
             call.task.blocked, call.task.saved_blocked = call.task.saved_blocked, None
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from uvm_async.syscalls.abi import DIRENT, DIRENT64, LAYOUTS
 
 

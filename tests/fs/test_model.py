@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fs.twins import BASE_DIR, Handle, Twins, twins
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from fs.twins import BASE_DIR, Handle, Twins, twins
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"d"])
 PATHS = st.one_of(
@@ -211,10 +212,10 @@ def compare_trees(pair: Twins, path: bytes = b".") -> None:
 
 
 @settings(
-    max_examples=3000,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=False,
+    derandomize=True,
 )
 @given(st.lists(OPERATIONS, min_size=1, max_size=40))
 def test_any_sequence_of_calls_ends_as_on_the_hosts_tmpfs(

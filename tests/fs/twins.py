@@ -40,6 +40,8 @@ NUMBERS = {
     )
 }
 
+NUMBERS.setdefault("fchmodat2", 452)  # newer than many C libraries
+
 
 class Host:
     """The host kernel."""
@@ -126,6 +128,8 @@ class Twins:
     def __init__(self, host: Host, guest: Guest) -> None:
         self.host = host
         self.guest = guest
+        self.memory: dict[str, Any] = {}
+        """What a test wants to remember about the two."""
 
     @property
     def sides(self) -> tuple[Host | Guest, Host | Guest]:

@@ -1,4 +1,5 @@
 /* Every pointer argument of many calls, given each kind of bad pointer: the error of each.
+ * traps: many
  */
 #include "guest.h"
 #include <sys/epoll.h>

@@ -1,4 +1,5 @@
 /* argv and envp through exec: empty, null, large, too large; what the new program sees.
+ * traps: many
  */
 #include "guest.h"
 #include <sys/auxv.h>

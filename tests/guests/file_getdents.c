@@ -1,4 +1,5 @@
 /* Reading folders: all names once, kinds, rewinding, changes meanwhile, small buffers.
+ * traps: many
  */
 #include "guest.h"
 #include <dirent.h>

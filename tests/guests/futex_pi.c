@@ -1,4 +1,5 @@
 /* Priority-inheritance mutexes: locked, contended, timed, deadlock, owner's death.
+ * traps: many
  */
 #include "guest.h"
 

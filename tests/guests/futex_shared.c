@@ -1,4 +1,5 @@
 /* Futexes between processes: anonymous shared memory, a mapped file at two addresses, private not.
+ * traps: many
  */
 #include "guest.h"
 #include <linux/futex.h>

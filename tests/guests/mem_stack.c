@@ -1,4 +1,5 @@
 /* The stack grows by itself, to its limit; a mapping may grow downwards too.
+ * traps: many
  */
 #include "guest.h"
 

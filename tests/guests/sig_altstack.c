@@ -1,4 +1,5 @@
 /* The alternate stack: used, not changed while in use, too small, a stack overflow survived on it.
+ * traps: many
  */
 #include "guest.h"
 #include <setjmp.h>

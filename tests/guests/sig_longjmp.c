@@ -1,4 +1,5 @@
 /* Leaving handlers by siglongjmp, a thousand times, with and without the mask.
+ * traps: many
  */
 #include "guest.h"
 #include <setjmp.h>

@@ -1,4 +1,5 @@
 /* Handlers that are interrupted by handlers, and the masks that forbid it.
+ * traps: many
  */
 #include "guest.h"
 

@@ -1,4 +1,5 @@
 /* sigsuspend and pause: the mask while waiting, the mask restored, EINTR, no lost wake-ups.
+ * traps: many
  */
 #include "guest.h"
 

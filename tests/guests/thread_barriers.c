@@ -1,4 +1,5 @@
 /* Barriers, read-write locks, semaphores, once, spin locks.
+ * traps: many
  */
 #include "guest.h"
 #include <semaphore.h>

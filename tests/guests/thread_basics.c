@@ -1,4 +1,5 @@
 /* Threads: results, arguments, thread-local storage, errno, identity, detaching, joining errors.
+ * traps: many
  */
 #include "guest.h"
 #include <semaphore.h>

@@ -1,4 +1,5 @@
 /* Condition variables: producers and consumers, broadcast, timeouts by both clocks.
+ * traps: many
  */
 #include "guest.h"
 

@@ -1,5 +1,6 @@
 /* What a child used is told by wait4, and added up in RUSAGE_CHILDREN.
  * needs: realtime
+ * traps: many
  */
 #include "guest.h"
 

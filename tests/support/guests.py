@@ -14,6 +14,7 @@ The comment's first line says what the guest shows.  Lines `key: words` below it
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -140,7 +141,7 @@ class Builder:
         program = self.directory / f"{guest.name}-{variant}"
         if program.exists():
             return program
-        part = program.with_suffix(".part")
+        part = program.with_suffix(f".{os.getpid()}")  # workers may build the same one
         command = ["gcc", *CFLAGS, *guest.cflags, *VARIANTS[variant]]
         command += ["-I", str(GUESTS_DIR), str(guest.source), "-o", str(part), "-lm"]
         compiled = subprocess.run(command, capture_output=True, text=True, timeout=120)

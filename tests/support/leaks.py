@@ -1,15 +1,17 @@
 """What a closed machine may not leave behind: descriptors, threads, children, stubs.
 
-Nursery and stubs run from a memfd, and need not be children of this process; so
-every process started from a memfd since the test began, in our session or
-descended from us, counts.  Ends are not instant: a leak is what is still there
-after a grace.
+Nursery and stubs run from a memfd, and are not children of this process; so every
+one started since the test began counts, unless the program that
+embeds its machine lives and is neither we nor descended from us (another test
+session beside this one).  Ends are not instant: a leak is what is still there after
+a grace.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,16 +64,38 @@ def _children() -> frozenset[int]:
 
 
 def memfd_processes() -> frozenset[int]:
-    """All living processes of the system whose program is a memfd, by pid."""
+    """All living nurseries and stubs of the system, by pid: their program is a memfd."""
     found = set()
     for pid in _processes():
         try:
             program = os.readlink(f"/proc/{pid}/exe")
         except OSError:
             continue
-        if program.startswith("/memfd:"):
+        if program.startswith("/memfd:uvm-nursery"):
             found.add(pid)
     return frozenset(found)
+
+
+def _embedder(pid: int) -> int | None:
+    """Whose machine a nursery or stub is of: the nursery holds a pidfd of it (descriptor 5)."""
+    for candidate in (pid, *map(int, _stat_fields(pid)[1:2])):
+        try:
+            text = Path(f"/proc/{candidate}/fdinfo/5").read_text()
+        except OSError:
+            continue
+        if match := re.search(r"^Pid:\s*(\d+)$", text, re.MULTILINE):
+            return int(match[1])
+    return None
+
+
+def _anothers(pid: int) -> bool:
+    """Whether this nursery or stub serves a living program outside our own family."""
+    ancestor = _embedder(pid)
+    if ancestor is None or not _stat_fields(ancestor):
+        return False
+    while ancestor > 1 and ancestor != os.getpid():
+        ancestor = int((_stat_fields(ancestor) or "11")[1])
+    return ancestor != os.getpid()
 
 
 def _blocked_signals() -> str:
@@ -87,7 +111,7 @@ def census() -> Census:
         descriptors=_descriptors(),
         threads=frozenset(int(name) for name in os.listdir("/proc/self/task")),
         children=_children(),
-        stubs=memfd_processes(),
+        stubs=frozenset(pid for pid in memfd_processes() if not _anothers(pid)),
         blocked_signals=_blocked_signals(),
         affinity=frozenset(os.sched_getaffinity(0)),
     )

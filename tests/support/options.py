@@ -55,8 +55,9 @@ class MachineOptions:
             "seed": self.seed if self.clock == "virtual" else None,
             "transport": self.transport,
             "trap": self.trap,
-            "freeze_every": self.freeze_every,
         }
+        if self.freeze_every is not None:
+            arguments["freeze_every"] = self.freeze_every
         arguments.update(changes)
         return arguments
 
@@ -81,5 +82,8 @@ def add_options(parser: pytest.Parser) -> None:
         default=None,
         metavar="N",
         help="freeze and thaw each machine every N traps (virtual clock)",
+    )
+    group.addoption(
+        "--uvm-guests", default=None, metavar="DIR", help="keep built guests in DIR, and use those"
     )
     group.addoption("--uvm-seed", type=int, default=1, help="seed of the virtual clock's machines")

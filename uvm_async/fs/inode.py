@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from uvm_async.errors import Errno
+from uvm_async.fs.lifetime import fput
 from uvm_async.sched.wait import Mutex, WaitQueue
 from uvm_async.state import Entity
 
@@ -420,6 +421,10 @@ class File(Entity):
 
     async def flush(self, task: Task) -> None:
         """A descriptor is closed (each time)."""
+
+    async def put(self) -> None:
+        """One reference less: what those below the file systems call fput by."""
+        await fput(self)
 
     async def release(self) -> None:
         """The last reference is gone."""

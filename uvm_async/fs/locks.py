@@ -5,18 +5,19 @@ who owns them: a record lock belongs to a descriptor table and ends when that
 table closes *any* descriptor of the file; the other two belong to the open file.
 
 Invariants:
-- an owner's record locks do not overlap, and neighbours of one type are one lock;
+- an owner's record locks stand together, by `start`; they do not overlap, and
+  neighbours of one type are one lock;
 - `FdTable.lock_waits` says who waits for whom, while it waits (EDEADLK).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from uvm_async.errors import Errno
 from uvm_async.fs.fdtable import FdTable
-from uvm_async.sched.wait import Interrupted, WaitQueue, block_on
+from uvm_async.sched.wait import WaitQueue, block_on
 from uvm_async.state import Entity
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ LOCK_SH, LOCK_EX, LOCK_NB, LOCK_UN = 1, 2, 4, 8
 OFFSET_MAX = (1 << 63) - 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RecordLock:
     """Bytes `start` to `end`, both included."""
 
@@ -71,39 +72,55 @@ class InodeLocks(Entity):
             self.queue.wake_up()
 
     def conflict(self, owner: FdTable | File, kind: int, start: int, end: int) -> RecordLock | None:
-        """The first lock of somebody else that stands in the way."""
+        """The first lock of somebody else that stands in the way (F_UNLCK: of `owner` itself)."""
         for lock in self.records:
-            if lock.owner is owner or lock.start > end or lock.end < start:
+            if lock.start > end or lock.end < start:
                 continue
-            if F_WRLCK in (kind, lock.type):
+            if (lock.owner is owner) is not (kind == F_UNLCK):
+                continue
+            if F_WRLCK in (kind, lock.type) or kind == F_UNLCK:
                 return lock
         return None
 
     def set(self, wanted: RecordLock) -> None:
         """Its owner's locks in the range become of type `wanted.type` (F_UNLCK: none)."""
-        result: list[RecordLock] = []
-        new = wanted
-        for lock in self.records:
-            if lock.owner is not wanted.owner:
-                result.append(lock)
-                continue
-            touches = lock.start <= new.end + 1 and lock.end >= new.start - 1
-            if lock.type == new.type and touches:
-                new.start, new.end = min(lock.start, new.start), max(lock.end, new.end)
-                continue
-            if lock.start > wanted.end or lock.end < wanted.start:
-                result.append(lock)
-                continue
-            if lock.start < wanted.start:
-                result.append(
-                    RecordLock(lock.owner, lock.type, lock.start, wanted.start - 1, lock.pid)
-                )
-            if lock.end > wanted.end:
-                result.append(RecordLock(lock.owner, lock.type, wanted.end + 1, lock.end, lock.pid))
-        if new.type != F_UNLCK:
-            result.append(new)
-        self.records = result
+        mine = [lock for lock in self.records if lock.owner is wanted.owner]
+        at = self.records.index(mine[0]) if mine else len(self.records)
+        others = [lock for lock in self.records if lock.owner is not wanted.owner]
+        self.records = [*others[:at], *_merged(mine, wanted), *others[at:]]
         self.queue.wake_up()
+
+
+def _merged(locks: list[RecordLock], wanted: RecordLock) -> list[RecordLock]:
+    """One owner's locks with `wanted` laid over them."""
+    result: list[RecordLock] = []
+    start, end = wanted.start, wanted.end
+    for lock in locks:
+        if lock.type == wanted.type and lock.start <= end + 1 and lock.end >= start - 1:
+            start, end = min(lock.start, start), max(lock.end, end)
+        elif lock.start > wanted.end or lock.end < wanted.start:
+            result.append(lock)
+        else:
+            if lock.start < wanted.start:
+                result.append(replace(lock, end=wanted.start - 1))
+            if lock.end > wanted.end:
+                result.append(replace(lock, start=wanted.end + 1))
+    if wanted.type != F_UNLCK:
+        result.append(replace(wanted, start=start, end=end))
+    result.sort(key=lambda lock: lock.start)
+    return result
+
+
+class LockWait(Entity):
+    """In `task.restart` of F_SETLKW: its line in `FdTable.lock_waits`."""
+
+    def __init__(self, files: FdTable, pid: int) -> None:
+        self.files = files
+        self.pid = pid
+
+    def abandon(self) -> None:
+        """It waits no more."""
+        self.files.lock_waits.pop(self.pid, None)
 
 
 def _locks(inode: Inode) -> InodeLocks:
@@ -140,7 +157,7 @@ async def set_record_lock(task: Task, inode: Inode, wanted: RecordLock, *, wait:
     if wanted.type == F_UNLCK and inode.locks is None:
         return
     locks = _locks(inode)
-    task.files.lock_waits.pop(task.pid, None)
+    task.abandon_restart()
     blocker = None
     if wanted.type != F_UNLCK:
         blocker = locks.conflict(owner, wanted.type, wanted.start, wanted.end)
@@ -152,12 +169,9 @@ async def set_record_lock(task: Task, inode: Inode, wanted: RecordLock, *, wait:
     if isinstance(owner, FdTable):
         if _would_deadlock(owner, blocker.owner):
             raise Errno.EDEADLK
+        task.restart = LockWait(owner, task.pid)
         owner.lock_waits[task.pid] = blocker.owner
-    try:
-        await block_on(locks.queue)
-    except Interrupted:
-        task.files.lock_waits.pop(task.pid, None)
-        raise
+    await block_on(locks.queue)
 
 
 async def flock(task: Task, file: File, operation: int) -> None:

@@ -126,6 +126,8 @@ async def _to_end_creating(walk: Walk, flags: int, mode: int) -> bool:
     follow = not flags & (O_NOFOLLOW | O_EXCL)
     while True:
         kind, name = await walk.to_parent()
+        if kind is LastType.DOTDOT:
+            walk.up()
         if kind is not LastType.NORM:
             raise Errno.EEXIST if flags & O_EXCL else Errno.EISDIR
         if walk.trailing:

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from uvm_async.errors import Errno
 from uvm_async.fs.anon import PseudoSuperBlock, internal_mount, pseudo_path
 from uvm_async.fs.inode import File, Inode, Path
-from uvm_async.fs.lifetime import fput
 from uvm_async.sched.wait import Interrupted, WaitQueue, block_on
 from uvm_async.state import Entity
 
 if TYPE_CHECKING:
+    from uvm_async.fs.fdtable import FdTable
     from uvm_async.kernel.task import Task
     from uvm_async.mm.iov import IovIter
 
@@ -119,12 +119,12 @@ class Pipe(Entity):
         first = self.buffers[0]
         first.read += count
         self.used_bytes -= count
-        if first.left == 0:
+        if first.read == len(first.data):
             self.drop_first()
 
     def drop_first(self) -> None:
         """The first buffer's slot is free; what is left of it is lost."""
-        was_full = self.full
+        was_full = len(self.buffers) >= self.slots
         self.used_bytes -= self.buffers.pop(0).left
         if was_full:
             self.write_wait.wake_up()
@@ -150,6 +150,7 @@ class PipeFile(File):
     def __init__(self, path: Path, flags: int, pipe: Pipe) -> None:
         super().__init__(path, flags & ~NOT_KEPT)
         self.pipe = pipe
+        self.hung_up = False
         self.no_hangup_before = -1
         """Opened while nobody wrote: no POLLHUP until `Pipe.write_opens` differs from this."""
         if self.readable:
@@ -173,7 +174,9 @@ class PipeFile(File):
                     raise Errno.EAGAIN
                 await block_on(pipe.read_wait)
             first = buffers[0]
-            part = memoryview(first.data)[first.read : first.read + it.count]
+            part: bytes | memoryview = first.data
+            if first.read or len(part) > it.count:
+                part = memoryview(part)[first.read : first.read + it.count]
             copied = it.put(part)
             done += copied
             if copied < len(part):
@@ -205,8 +208,10 @@ class PipeFile(File):
         tail = 0 if done or packet else it.count % PAGE_BYTES
         try:
             while it.count:
-                await self._wait_for_room(task, tail, done)
-                want = tail if tail and pipe.merges(tail) else min(it.count, PAGE_BYTES)
+                merge = tail and pipe.merges(tail)
+                if not pipe.readers or (len(pipe.buffers) >= pipe.slots and not merge):
+                    await self._wait_for_room(task, tail, done)
+                want = tail if merge else min(it.count, PAGE_BYTES)
                 data = it.take(want)
                 if len(data) < want:
                     data += await it.copy_from(want - len(data))
@@ -281,7 +286,11 @@ class PipeFile(File):
         self.pipe.write_wait.wake_up()
         return slots * PAGE_BYTES
 
-    async def release(self) -> None:
+    def hang_up(self) -> None:
+        """This end is gone, as far as the other can see."""
+        if self.hung_up:
+            return
+        self.hung_up = True
         pipe = self.pipe
         if self.readable:
             pipe.readers -= 1
@@ -293,11 +302,15 @@ class PipeFile(File):
             pipe.read_wait.wake_up()
             pipe.write_wait.wake_up()
 
+    async def release(self) -> None:
+        self.hang_up()
+
 
 class FifoOpening(Entity):
     """In `task.restart`: an open(2) of a FIFO that waits for somebody at the other end."""
 
-    def __init__(self, file: PipeFile) -> None:
+    def __init__(self, files: FdTable, file: PipeFile) -> None:
+        self.files = files
         self.file = file
         self.seen_opens = self._opens()
 
@@ -309,6 +322,11 @@ class FifoOpening(Entity):
     def met(self) -> bool:
         """Somebody has opened the other end since (and may be gone again)."""
         return self._opens() != self.seen_opens
+
+    def abandon(self) -> None:
+        """The open does not go on: a handler ran, or the task is gone."""
+        self.file.hang_up()
+        self.files.deferred.append(self.file)
 
 
 def create_pipe(task: Task, flags: int) -> tuple[PipeFile, PipeFile]:
@@ -348,7 +366,7 @@ async def open_fifo(task: Task, path: Path, flags: int) -> File:
     if flags & O_NONBLOCK:
         file.no_hangup_before = pipe.write_opens
         return file
-    task.restart = FifoOpening(file)
+    task.restart = FifoOpening(task.files, file)
     return await resume_fifo(task)
 
 
@@ -360,9 +378,4 @@ async def resume_fifo(task: Task) -> File:
     if opening.met:
         task.restart = None
         return file
-    try:
-        await block_on(file.pipe.read_wait if file.readable else file.pipe.write_wait)
-    except Interrupted:
-        task.restart = None
-        await fput(file)
-        raise
+    await block_on(file.pipe.read_wait if file.readable else file.pipe.write_wait)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from uvm_async.errors import Errno
 from uvm_async.fs.dcache import d_add
+from uvm_async.fs.file import touch_atime
 from uvm_async.fs.inode import Dentry, Path
 from uvm_async.fs.permission import (
     CAP_DAC_OVERRIDE,
@@ -129,7 +130,7 @@ class Walk:
         self.resolve = resolve
         self.root = task.fs.root
         absolute = path.startswith(b"/")
-        if resolve & (Resolve.BENEATH | Resolve.IN_ROOT):
+        if resolve and resolve & (Resolve.BENEATH | Resolve.IN_ROOT):
             if absolute and resolve & Resolve.BENEATH:
                 raise Errno.EXDEV
             self.root = start = start_of(task, dirfd)
@@ -217,7 +218,7 @@ class Walk:
         if name == b".":
             return
         if name == b"..":
-            self._up()
+            self.up()
             return
         child = await self.child(name)
         if child.inode is None:
@@ -231,7 +232,7 @@ class Walk:
         known = parent.children.get(name)
         if known is not None and parent.inode.cache_names:
             return known
-        if self.resolve & Resolve.CACHED:
+        if self.resolve and self.resolve & Resolve.CACHED:
             raise Errno.EAGAIN
         async with parent.inode.lock:
             return await lookup_child(parent, name)
@@ -253,10 +254,11 @@ class Walk:
     async def _follow(self, link: Dentry) -> None:
         self.links += 1
         self.jumped = False
-        if self.links > MAX_SYMLINKS or self.resolve & Resolve.NO_SYMLINKS:
+        if self.links > MAX_SYMLINKS or (self.resolve and self.resolve & Resolve.NO_SYMLINKS):
             raise Errno.ELOOP
         assert link.inode is not None
         target = await link.inode.get_link(self.task)
+        touch_atime(Path(self.mount, link), link.inode, 0)
         if isinstance(target, Path):
             self._jump(target)
             return
@@ -283,7 +285,8 @@ class Walk:
         self.jumped = True
         self.mount, self.dentry = target.mount, target.dentry
 
-    def _up(self) -> None:
+    def up(self) -> None:
+        """`..`: to the directory above, across mounts, never above the root. Raises EXDEV."""
         mount, dentry = self.mount, self.dentry
         while True:
             if dentry is self.root.dentry and mount is self.root.mount:

@@ -20,8 +20,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import structlog
-
 from uvm_async._host import lib
 from uvm_async.arch import registers as r
 from uvm_async.arch.regs import set_prefill
@@ -57,6 +55,7 @@ from uvm_async.kernel.signal import (
 )
 from uvm_async.kernel.sigframe import deliver_signals
 from uvm_async.kernel.task import Process, Task, TaskState
+from uvm_async.log import log
 from uvm_async.mm.fault import BusError, MemoryFault, handle_mm_fault
 from uvm_async.mm.frames import Frames
 from uvm_async.mm.shootdown import Shootdowns
@@ -67,14 +66,13 @@ from uvm_async.state import Entity
 
 if TYPE_CHECKING:
     from uvm_async.arch.physmem import Physmem
+    from uvm_async.kernel.observer import Observer
     from uvm_async.sched.clock import RealClock, VirtualClock
     from uvm_async.sched.core import VCpu
     from uvm_async.sched.policies.base import Policy
     from uvm_async.syscalls.dispatch import CallTable
 
 __all__ = ["Kernel"]
-
-log = structlog.get_logger("uvm_async")
 
 ENOSYS = 38
 KILL_MASK = sigmask(SIGKILL)
@@ -88,7 +86,7 @@ class Kernel(Entity):
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
         {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_fatal", "hook_trap",
-         "hook_switch", "hook_call", "hook_fault", "after_schedule_hook", "sinks"}
+         "observer", "after_schedule_hook", "sinks"}
     )  # fmt: skip
 
     def __init__(
@@ -141,9 +139,7 @@ class Kernel(Entity):
         self.calls = calls
         self.frames.attach(physmem)
         self.hook_trap: Callable[[Task], None] | None = None
-        self.hook_switch: Callable[[VCpu, Task], None] | None = None
-        self.hook_call: Callable[[Task, int, Any], None] | None = None
-        self.hook_fault: Callable[[Task, int, int], None] | None = None
+        self.observer: Observer | None = None
         self.after_schedule_hook: Callable[[], None] | None = None
         self.on_exit: Callable[[Process, int], None] | None = None
         self.on_fatal: Callable[[BaseException], None] | None = None
@@ -201,6 +197,8 @@ class Kernel(Entity):
             regs = stub.regs
             number = u64[regs + r.RAX]
             call = self.calls.get(number)
+            if self.observer is not None:
+                self.observer.call_enter(task, number)
             if call is None:
                 self._unknown_call(task, number)
                 u64[regs + r.RAX] = r.MASK64 & -ENOSYS
@@ -214,8 +212,8 @@ class Kernel(Entity):
             except Errno as error:
                 result = -error.errno
             task.phase = "user"
-            if self.hook_call is not None:
-                self.hook_call(task, number, result)
+            if self.observer is not None:
+                self.observer.call_exit(task, result)
             u64[regs + r.RAX] = result & r.MASK64
             return None
         if kind == TRAP_FAULT:
@@ -227,6 +225,8 @@ class Kernel(Entity):
         return None
 
     def _unknown_call(self, task: Task, number: int) -> None:
+        if self.observer is not None:
+            self.observer.call_exit(task, -ENOSYS)
         if number not in self.unknown_calls:
             self.unknown_calls[number] = None
             log.info("unknown system call", number=number, comm=task.comm.decode(errors="replace"))
@@ -252,6 +252,8 @@ class Kernel(Entity):
                 if kind is Wait:
                     self.sched.wait(task, request.queue)
                 elif kind is Host:
+                    if self.observer is not None:
+                        self.observer.host_wait(task)
                     self.sched.wait_host(task, asyncio.ensure_future(request.awaitable))
                 else:
                     raise TypeError(f"kernel coroutine yielded {request!r}")
@@ -289,8 +291,8 @@ class Kernel(Entity):
         assert stub is not None
         task.phase = "user"
         task.restart = None
-        if self.hook_call is not None:
-            self.hook_call(task, self.physmem.u64[stub.regs + r.RAX], result)
+        if self.observer is not None:
+            self.observer.call_exit(task, result)
         if type(result) is int:
             self.physmem.u64[stub.regs + r.RAX] = result & r.MASK64
 
@@ -311,6 +313,8 @@ class Kernel(Entity):
         return task.state is not TaskState.STOPPED
 
     def _gone(self, task: Task) -> None:
+        if self.observer is not None:
+            self.observer.gone(task, task.exit_code)
         stub, task.stub = task.stub, None
         if stub is not None:
             self.family.give_back(stub)
@@ -334,8 +338,8 @@ class Kernel(Entity):
         u64 = self.physmem.u64
         addr = u64[stub.u64 + FAULT_ADDR]
         error = u64[stub.u64 + FAULT_ERROR]
-        if self.hook_fault is not None:
-            self.hook_fault(task, addr, error)
+        if self.observer is not None:
+            self.observer.fault(task, addr, error)
         task.min_flt += 1
         write = bool(error & PF_WRITE)
         execute = bool(error & PF_INSTR)

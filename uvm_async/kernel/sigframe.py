@@ -80,6 +80,8 @@ async def deliver_signals(task: Task) -> None:
         if info is None:
             break
         signo = info.signo
+        if kernel.observer is not None:
+            kernel.observer.signal(task, info)
         action = task.sighand.get(signo)
         if signo == SIGKILL:
             group_exit(task, SIGKILL)
@@ -133,6 +135,8 @@ async def _handle(task: Task, info: SigInfo, action: SigAction) -> None:
     if task.interrupted:
         kind = task.interrupted
         task.interrupted = ""
+        if task.kernel.observer is not None:
+            task.kernel.observer.call_interrupted(task, kind)
         task.abandon_restart()
         task.phase = "user"
         if kind == "sys" and action.flags & SA_RESTART:

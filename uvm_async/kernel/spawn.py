@@ -23,7 +23,7 @@ from uvm_async.mm.mm import Mm
 from uvm_async.sched.wait import Host, Wait
 
 if TYPE_CHECKING:
-    from uvm_async.fs.inode import File, Path
+    from uvm_async.fs.inode import File
     from uvm_async.kernel.cred import Cred
     from uvm_async.kernel.kernel import Kernel
 
@@ -46,7 +46,8 @@ class Program:
     files: dict[int, File]
     """Open files by descriptor; their references pass to the new process."""
     cred: Cred
-    cwd: Path | None = None
+    prepare: Callable[[Task], Coroutine[Any, Any, None]] | None = None
+    """Done in the new task before it executes anything; its errors are the program's."""
     new_session: bool = True
     tty: Any = None
     rlimits: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -79,9 +80,18 @@ def make_init(kernel: Kernel) -> Process:
 
 async def _become(task: Task, program: Program, failed: Callable[[Errno], None]) -> None:
     failure: Errno = Errno.ENOENT()
+    if program.prepare is not None:
+        try:
+            await program.prepare(task)
+        except Errno as error:
+            task.process.exit_code = EXEC_FAILED << 8
+            failed(error)
+            return
     for path in program.path:
         try:
             await do_execve(task, path, program.argv, program.envp)
+            if task.kernel.observer is not None:
+                task.kernel.observer.executed(task, path, program.argv, program.envp)
             return
         except Errno as error:
             # execvp(3): go on looking, but remember what was found and could not be run.
@@ -125,7 +135,7 @@ async def spawn(
     mm.tasks.append(task)
     mm.users += 1
     root = kernel.mounts.root_path()
-    task.fs = FsStruct(root, program.cwd or root)
+    task.fs = FsStruct(root, root)
     task.files = FdTable()
     for fd, file in sorted(program.files.items()):
         task.files.install(file, NOFILE, start=fd)

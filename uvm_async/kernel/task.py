@@ -8,9 +8,9 @@ as the flags of clone(2) say.
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from uvm_async.sched.state import TaskState
 from uvm_async.sched.wait import WaitQueue
 from uvm_async.state import Entity
 
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     from uvm_async.sched.timers import Timer
 
 __all__ = ["Process", "Task", "TaskState"]
-
-
-class TaskState(enum.IntEnum):
-    """What a task is doing; `letter` is what /proc shows."""
-
-    READY = 0  # wants a vCPU: to return to the guest, or to run (again) in the kernel
-    RUNNING = 1  # executes guest code on a vCPU
-    KERNEL = 2  # its system call or fault is being executed right now
-    BLOCKED = 3  # interruptible sleep: plain data, no coroutine
-    WAITING = 4  # uninterruptible sleep: a coroutine is kept
-    STOPPED = 5  # by a stop signal
-    ZOMBIE = 6  # exited, not yet waited for
-    DEAD = 7
 
 
 class Process(Entity):

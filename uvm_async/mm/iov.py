@@ -96,6 +96,10 @@ class UserIter:
         """`write`: the guest's memory will be written (that is, by a read)."""
         self.mm = mm
         self.write = write
+        if len(segments) == 1:  # nearly always: 0.5 µs less
+            self.count = segments[0][1]
+            self._segments = segments if self.count else []
+            return
         self._segments = [s for s in reversed(segments) if s[1]]
         self.count = sum(length for _, length in segments)
 

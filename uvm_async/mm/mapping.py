@@ -37,7 +37,12 @@ class BackingStore(Protocol):
 
 
 class Mappable(Protocol):
-    """What a vma holds of an open file."""
+    """What a vma holds of an open file: one of its references."""
+
+    refs: int
+
+    async def put(self) -> None:
+        """One reference less; the last one releases the file."""
 
     @property
     def mapping(self) -> AddressSpace | None:

@@ -283,8 +283,6 @@ class Mm(Entity):
 
     async def destroy(self) -> None:
         """Unmap everything and free the page tables."""
-        from uvm_async.fs.lifetime import fput
-
         self.zap(0, TASK_SIZE, None)
         vmas, self.vmas, self.starts = self.vmas, [], []
         for vma in vmas:
@@ -295,10 +293,10 @@ class Mm(Entity):
         self.pgd = 0
         for vma in vmas:
             if vma.file is not None:
-                await fput(vma.file)
+                await vma.file.put()
         if self.exe_file is not None:
             exe, self.exe_file = self.exe_file, None
-            await fput(exe)
+            await exe.put()
 
     # -- access to guest memory
 

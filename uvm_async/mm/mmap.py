@@ -103,8 +103,6 @@ async def do_mmap(
 
 async def do_munmap(mm: Mm, addr: int, length: int, current: Task | None) -> None:
     """Unmap a range; returns when no Tlb holds any of it. Raises EINVAL. man 2 munmap."""
-    from uvm_async.fs.lifetime import fput
-
     length = page_align(length)
     if addr & 4095 or not length or addr > TASK_SIZE or length > TASK_SIZE - addr:
         raise Errno.EINVAL
@@ -121,7 +119,7 @@ async def do_munmap(mm: Mm, addr: int, length: int, current: Task | None) -> Non
     await mm.tlb.sync()
     for vma in gone:
         if vma.file is not None:
-            await fput(vma.file)
+            await vma.file.put()
 
 
 async def mprotect(mm: Mm, addr: int, length: int, prot: int, current: Task) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from uvm_async._host import lib
+from uvm_async.sched.state import TaskState
 from uvm_async.sched.wait import WaitQueue, wait_for
 from uvm_async.state import Entity
 
@@ -45,8 +46,6 @@ class Shootdowns(Entity):
 
     def owe(self, mm: Mm, current: Task | None, ranges: Iterable[tuple[int, int]]) -> None:
         """Every stub of `mm` drops the byte ranges (addr, length) before it runs guest code."""
-        from uvm_async.kernel.task import TaskState
-
         ranges = list(ranges)
         for task in mm.tasks:
             stub = task.stub

@@ -20,13 +20,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from uvm_async.kernel.task import Task, TaskState
 from uvm_async.sched.clock import RealClock, VirtualClock
+from uvm_async.sched.state import TaskState
 from uvm_async.state import Entity
 
 if TYPE_CHECKING:
     from uvm_async.arch.stub import Stub, StubFamily
     from uvm_async.kernel.kernel import Kernel
+    from uvm_async.kernel.task import Task
     from uvm_async.sched.policies.base import Policy
     from uvm_async.sched.wait import WaitQueue
 
@@ -113,6 +114,8 @@ class Scheduler(Entity):
         if task.timer is not None:
             task.timer.cancel()
             task.timer = None
+        if self.kernel.observer is not None:
+            self.kernel.observer.wake(task)
         task.state = READY
         self.policy.enqueue(task, woken=True, preempted=False)
         for vcpu in self.usable:
@@ -188,6 +191,8 @@ class Scheduler(Entity):
             return  # the machine has gone down, or was frozen and thawed
         del self.jobs[task]
         task.job = None
+        if self.kernel.observer is not None:
+            self.kernel.observer.host_done(task)
         if job.cancelled():
             task.resume_with = (None, asyncio.CancelledError())
         else:
@@ -271,6 +276,8 @@ class Scheduler(Entity):
         if not self.kernel.run(task):
             if not (self.kernel.clock.virtual and task in self.jobs):
                 vcpu.current = None
+                if self.kernel.observer is not None:
+                    self.kernel.observer.leave(vcpu, task)
             return
         policy = self.policy
         if vcpu.need_resched or (policy.controlled and policy.choice_point(task)):
@@ -280,6 +287,8 @@ class Scheduler(Entity):
                 task.state = READY
                 policy.enqueue(task, woken=False, preempted=True)
                 vcpu.current = None
+                if self.kernel.observer is not None:
+                    self.kernel.observer.leave(vcpu, task)
                 return
         self._resume(task, vcpu)
 
@@ -323,8 +332,8 @@ class Scheduler(Entity):
                 vcpu.since_ns = clock.monotonic_ns()
                 task.vcpu = vcpu
                 task.state = KERNEL
-                if kernel.hook_switch is not None:
-                    kernel.hook_switch(vcpu, task)
+                if kernel.observer is not None:
+                    kernel.observer.switch(vcpu, task)
                 self._run(task, vcpu)
             if isinstance(clock, VirtualClock):
                 kernel.timers.expire(clock.monotonic_ns())

@@ -10,7 +10,7 @@ from uvm_async.fs.fdtable import fd_install, nofile_limit
 from uvm_async.fs.lifetime import held_fd
 from uvm_async.sched.wait import block_on
 from uvm_async.syscalls.abi import EPOLL_EVENT
-from uvm_async.syscalls.polling import begin_sleep, read_timespec, set_user_mask
+from uvm_async.syscalls.polling import begin_sleep, read_timespec, set_user_mask, until_done
 from uvm_async.syscalls.rw import check_range
 from uvm_async.syscalls.table import Addr, Fd, Flags, Int, Size, syscall
 
@@ -105,7 +105,8 @@ async def sys_epoll_pwait(
     """epoll_wait with a signal mask. man 2 epoll_pwait."""
     await set_user_mask(task, sigmask, size)
     timeout_ns = None if timeout < 0 else timeout * 1_000_000
-    return await _wait(task, epfd, events, maxevents, timeout_ns)
+    with until_done(task):
+        return await _wait(task, epfd, events, maxevents, timeout_ns)
 
 
 @syscall("epoll_pwait2")
@@ -115,4 +116,5 @@ async def sys_epoll_pwait2(
     """epoll_pwait with nanoseconds. man 2 epoll_pwait2."""
     timeout_ns = await read_timespec(task, timeout)
     await set_user_mask(task, sigmask, size)
-    return await _wait(task, epfd, events, maxevents, timeout_ns)
+    with until_done(task):
+        return await _wait(task, epfd, events, maxevents, timeout_ns)

@@ -162,7 +162,7 @@ async def _lock(task: Task, file: File, cmd: int, arg: int) -> int:
     raw = await task.mm.copy_from_user(arg, FLOCK.size)
     kind, whence, offset, length, pid = FLOCK.unpack(raw)
     is_ofd = cmd in (F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW)
-    if cmd in (F_GETLK, F_OFD_GETLK) and kind not in (F_RDLCK, F_WRLCK):
+    if cmd == F_GETLK and kind not in (F_RDLCK, F_WRLCK):
         raise Errno.EINVAL
     start, end = await _lock_range(file, whence, offset, length)
     if kind not in (F_RDLCK, F_WRLCK, F_UNLCK):

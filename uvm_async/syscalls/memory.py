@@ -79,9 +79,7 @@ async def sys_mmap(
         )  # fmt: skip
     except BaseException:
         if file is not None:
-            from uvm_async.fs.lifetime import fput
-
-            await fput(file)
+            await file.put()
         raise
     if flags & MAP_POPULATE:
         await mm.fault_in(place, length, write=bool(prot & PROT_WRITE))

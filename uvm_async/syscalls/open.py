@@ -104,6 +104,7 @@ async def sys_openat2(task: Task, dfd: Fd, filename: PathPtr, how: Addr, size: S
         raise Errno.EINVAL
     if flags & O_PATH and flags & ~PATH_FLAGS:
         raise Errno.EINVAL
+    _check_flags(flags)
     if resolve & Resolve.CACHED and flags & (O_TRUNC | O_CREAT | O_TMPFILE_BIT):
         raise Errno.EAGAIN
     return await _open(task, dfd, filename, flags, mode, resolve)

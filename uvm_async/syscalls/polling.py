@@ -2,7 +2,7 @@
 
 Linux: fs/select.c.  The first run of a call turns the timeout into a deadline,
 which `task.restart` carries to the runs after a wake-up; a signal mask is set by
-the first run only, and put back by whoever ends the call (`task.saved_blocked`).
+the first run only, and put back when the call ends (`task.saved_blocked`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from uvm_async.errors import Errno
 from uvm_async.fs.fdtable import nofile_limit
+from uvm_async.kernel.signal import recalc_sigpending
 from uvm_async.sched.wait import Interrupted, WaitQueue, block_on
 from uvm_async.syscalls.abi import POLLFD, SIGSET_ARG, TIMESPEC, TIMEVAL
 from uvm_async.syscalls.table import Addr, Int, Size, UInt, syscall
@@ -20,7 +21,7 @@ from uvm_async.syscalls.table import Addr, Int, Size, UInt, syscall
 if TYPE_CHECKING:
     from uvm_async.kernel.task import Task
 
-__all__ = ["Sleep", "begin_sleep", "read_timespec", "set_user_mask"]
+__all__ = ["Sleep", "begin_sleep", "read_timespec", "set_user_mask", "until_done"]
 
 POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL = 1, 2, 4, 8, 16, 32
 POLLRDNORM, POLLRDBAND, POLLWRNORM, POLLWRBAND = 0x40, 0x80, 0x100, 0x200
@@ -66,6 +67,26 @@ async def set_user_mask(task: Task, sigmask: int, size: int) -> None:
     mask = int.from_bytes(await task.mm.copy_from_user(sigmask, SIGSET_BYTES), "little")
     task.saved_blocked = task.blocked
     task.blocked = mask & ~UNBLOCKABLE
+
+
+class until_done:
+    """`with until_done(task)`: a mask that `set_user_mask` set is taken back when the call ends,
+    unless by a signal, which is delivered under it first."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, tb: object) -> None:
+        task = self.task
+        ended = kind is None or issubclass(kind, Errno)
+        if ended and task.saved_blocked is not None:
+            task.blocked, task.saved_blocked = task.saved_blocked, None
+            recalc_sigpending(task)
 
 
 async def read_timespec(task: Task, addr: int) -> int | None:
@@ -132,13 +153,14 @@ async def sys_ppoll(
     """poll with nanoseconds and a signal mask; the time left is written back. man 2 ppoll."""
     timeout = await read_timespec(task, tsp)
     await set_user_mask(task, sigmask, sigsetsize)
-    try:
-        ready = await _poll(task, ufds, nfds, timeout)
-    except Interrupted:
+    with until_done(task):
+        try:
+            ready = await _poll(task, ufds, nfds, timeout)
+        except Interrupted:
+            await _write_left(task, tsp)
+            raise
         await _write_left(task, tsp)
-        raise
-    await _write_left(task, tsp)
-    return ready
+        return ready
 
 
 async def _write_left(task: Task, tsp: int, *, microseconds: bool = False) -> None:
@@ -228,10 +250,11 @@ async def sys_pselect6(
         mask_addr, mask_size = SIGSET_ARG.unpack(await task.mm.copy_from_user(sig, 16))
     timeout = await read_timespec(task, tsp)
     await set_user_mask(task, mask_addr, mask_size)
-    try:
-        ready = await _select(task, n, (inp, outp, exp), timeout)
-    except Interrupted:
+    with until_done(task):
+        try:
+            ready = await _select(task, n, (inp, outp, exp), timeout)
+        except Interrupted:
+            await _write_left(task, tsp)
+            raise
         await _write_left(task, tsp)
-        raise
-    await _write_left(task, tsp)
-    return ready
+        return ready

@@ -32,6 +32,7 @@ AT_SYMLINK_FOLLOW: Final = 0x400
 AT_NO_AUTOMOUNT: Final = 0x800
 AT_EMPTY_PATH: Final = 0x1000
 AT_STATX_SYNC_TYPE: Final = 0x6000
+STAT_FLAGS: Final = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE
 STATX_BASIC_STATS: Final = 0x7FF
 STATX_MNT_ID: Final = 0x1000
 STATX_RESERVED: Final = 0x80000000
@@ -67,7 +68,7 @@ async def _fstat(task: Task, fd: int, statbuf: int) -> int:
 
 
 async def _stat(task: Task, dfd: int, filename: int, statbuf: int, flags: int) -> int:
-    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH):
+    if flags & ~STAT_FLAGS:
         raise Errno.EINVAL
     empty = bool(flags & AT_EMPTY_PATH)
     if empty and filename == 0:
@@ -110,8 +111,7 @@ async def sys_statx(
     task: Task, dfd: Fd, filename: PathPtr, flags: Flags, mask: UInt, buffer: Addr
 ) -> int:
     """Get a file's extended status. man 2 statx."""
-    known = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE
-    if flags & ~known or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
+    if flags & ~STAT_FLAGS or flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE:
         raise Errno.EINVAL
     if mask & STATX_RESERVED:
         raise Errno.EINVAL

@@ -304,5 +304,6 @@ def show_tty_drivers(task: Task) -> bytes:
     lines = (
         (b"/dev/tty", b"/dev/tty", b"5       0 system:/dev/tty"),
         (b"/dev/console", b"/dev/console", b"5       1 system:console"),
+        (b"serial", b"/dev/ttyS", b"4      64 serial"),
     )
     return b"".join(b"%-20s %-11s %s\n" % line for line in lines)
