@@ -68,6 +68,7 @@ class Errno(Exception):
     EBADMSG: ClassVar[type[Errno]]
     EOVERFLOW: ClassVar[type[Errno]]
     EILSEQ: ClassVar[type[Errno]]
+    ELIBBAD: ClassVar[type[Errno]]
     EUSERS: ClassVar[type[Errno]]
     ENOTSOCK: ClassVar[type[Errno]]
     EDESTADDRREQ: ClassVar[type[Errno]]

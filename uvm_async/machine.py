@@ -8,9 +8,11 @@ else is the kernel's graph.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -19,14 +21,19 @@ from typing import TYPE_CHECKING, Any, Final
 from uvm_async._host import lib
 from uvm_async.arch.physmem import Physmem
 from uvm_async.arch.stub import StubFamily, StubOptions
+from uvm_async.block.blkdev import attach_disk
+from uvm_async.block.disk import Disk
 from uvm_async.errors import Errno, MachineError, UsageError
 from uvm_async.fs.dcache import d_add
-from uvm_async.fs.devfs.super import devfs
+from uvm_async.fs.devfs.super import devfs, register_device
+from uvm_async.fs.ext2 import mount as _ext2  # noqa: F401 (registers the file system)
 from uvm_async.fs.hostfs.super import Sight, mount_hostfs
-from uvm_async.fs.inode import Path
+from uvm_async.fs.inode import Path, SuperBlock
+from uvm_async.fs.mount import MS_RDONLY
 from uvm_async.fs.namei import lookup
 from uvm_async.fs.overlay.super import mount_overlay
 from uvm_async.fs.procfs.super import proc_super_block
+from uvm_async.fs.walk import lookup_child
 from uvm_async.kernel.cred import Cred
 from uvm_async.kernel.entropy import Entropy
 from uvm_async.kernel.kernel import Kernel
@@ -43,6 +50,7 @@ from uvm_async.process import (
 )
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.policies import make_policy
+from uvm_async.snapshot import bind_tasks, freeze, tasks_to_bind, thaw_kernel
 from uvm_async.syscalls.dispatch import load_all
 from uvm_async.tty.console import Console, register_ttys
 
@@ -57,6 +65,7 @@ SIZE_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 MIN_MEMORY_BYTES: Final = 16 << 20
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FIRST_STUBS: Final = 6
+FRESH_INTERPRETER_EVERY: Final = 64
 AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ = 16, 26, 51
 
 
@@ -120,6 +129,7 @@ class Machine:
         binds: Sequence[tuple[str, str, bool]] = (),
         max_tasks: int = 4096,
         observers: Sequence[Observer] = (),
+        freeze_every: int = 0,
     ) -> None:
         if clock not in ("real", "virtual"):
             raise UsageError(f"unknown clock {clock!r}: choose real or virtual")
@@ -147,6 +157,11 @@ class Machine:
         self.transport = transport
         self.trap = trap
         self.max_tasks = max_tasks
+        if freeze_every and clock != "virtual":
+            raise UsageError("freeze_every needs clock='virtual'")
+        self.freeze_every = freeze_every
+        self.freezes = 0
+        self._thawing: asyncio.Task[None] | None = None
         self._observers = Observers(observers) if observers else None
         self.kernel: Kernel
         self._family: StubFamily | None = None
@@ -154,6 +169,7 @@ class Machine:
         self._workers = Workers()
         self._processes: dict[Process, GuestProcess] = {}
         self._streams: list[Streams] = []
+        self._disks: list[Disk] = []
         self._failure: BaseException | None = None
         self._started = False
         self._closed = False
@@ -196,20 +212,25 @@ class Machine:
         kernel.hwcap = _auxv(AT_HWCAP)
         kernel.hwcap2 = _auxv(AT_HWCAP2)
         kernel.min_signal_stack = max(2048, _auxv(AT_MINSIGSTKSZ))
-        await self._attach_hardware()
+        kernel.freeze_every = self.freeze_every
+        await self._attach_hardware(FIRST_STUBS)
         if self._observers is not None:
             kernel.observer = self._observers
             self._observers.attach(kernel)
         kernel.roots["console"] = Console(kernel)
         make_init(kernel)
+        for path in self.disks:
+            writable = os.access(path, os.W_OK)
+            self._disks.append(await Disk.open(kernel, path, read_only=not writable))
         await run_outside(self._mount_all())
 
-    async def _attach_hardware(self) -> None:
+    async def _attach_hardware(self, stubs: int) -> None:
         kernel = self.kernel
         assert self._physmem is not None
         kernel.workers = self._workers
         kernel.wake_mask = 1 << (lib.UVM_SIG_WAKE - 1) if self.transport == "signal" else 0
         kernel.on_exit = self._on_exit
+        kernel.on_freeze = self._on_freeze
         sched = kernel.sched
         family = self._family = StubFamily(
             self._physmem,
@@ -222,7 +243,7 @@ class Machine:
             done=self._guarded(sched.schedule),
         )
         kernel.attach_hardware(family, asyncio.get_running_loop())
-        await family.start(FIRST_STUBS)
+        await family.start(stubs)
 
     async def _mount_all(self) -> None:
         kernel = self.kernel
@@ -233,17 +254,32 @@ class Machine:
         await kernel.mounts.attach(await mount_overlay(kernel, lower))
         await register_ttys(kernel, self.console)
         await self._mount_at(await devfs(kernel), b"dev")
+        for disk in self._disks:
+            device = attach_disk(kernel, disk)
+            await register_device(kernel, device.name, device.MODE, device.rdev, device, gid=6)
         await self._mount_at(proc_super_block(kernel), b"proc")
+        for host, guest, writable in self.binds:
+            sb = await mount_hostfs(
+                kernel, os.fsencode(host), deterministic=deterministic, writable=writable
+            )
+            try:
+                await self._mount_at(sb, os.fsencode(guest), 0 if writable else MS_RDONLY)
+            except Errno as error:
+                raise UsageError(f"cannot bind {host} to {guest}: {error}") from None
 
-    async def _mount_at(self, sb: Any, name: bytes) -> None:
-        root = self.kernel.mounts.root_path()
-        inode = root.inode
-        try:
-            place = await inode.lookup(name)
-        except Errno.ENOENT:
-            place = await inode.mkdir(name, 0o40755, 0, 0)
-        dentry = d_add(root.dentry, name, place)
-        await self.kernel.mounts.attach(sb, Path(root.mount, dentry))
+    async def _mount_at(self, sb: SuperBlock, path: bytes, flags: int = 0) -> None:
+        """Mount on a directory, made if there is none; symlinks are not followed."""
+        mounts = self.kernel.mounts
+        place = mounts.root_path()
+        for name in filter(None, path.split(b"/")):
+            parent = place.dentry
+            async with place.inode.lock:
+                dentry = await lookup_child(parent, name)
+                if dentry.inode is None:
+                    made = await place.inode.mkdir(name, 0o40755, 0, 0)
+                    dentry = d_add(parent, name, made)
+            place = mounts.descend(Path(place.mount, dentry))
+        await mounts.attach(sb, place, flags)
 
     async def close(self) -> None:
         """End every guest process, write back, and leave nothing behind. Idempotent."""
@@ -251,9 +287,18 @@ class Machine:
             return
         if self._family is not None and self._failure is None:
             self.kernel.sched.stopped = True
-            for sb in self.kernel.mounts.super_blocks():
-                await run_outside(sb.sync())
+            await run_outside(self._unmount_all())
         await self._take_down()
+
+    async def _unmount_all(self) -> None:
+        """Write everything back; file systems on disks are left clean."""
+        for sb in reversed(self.kernel.mounts.super_blocks()):
+            try:
+                await sb.sync()
+                if sb.fs_type in (b"ext2",):
+                    await sb.umount()
+            except Errno as error:
+                log.error("could not write back", source=os.fsdecode(sb.source), error=str(error))
 
     async def _take_down(self) -> None:
         if self._closed:
@@ -270,6 +315,10 @@ class Machine:
             for job in list(kernel.sched.jobs.values()):
                 job.cancel()
             kernel.sched.jobs.clear()
+        thawing, self._thawing = self._thawing, None
+        if thawing is not None and not thawing.done():
+            await asyncio.wait([thawing])
+            family, self._family = self._family or family, None
         for streams in self._streams:
             streams.close()
         for process in list(self._processes.values()):
@@ -279,6 +328,9 @@ class Machine:
             if family is not None:
                 await family.close()
         finally:
+            for disk in self._disks:
+                with contextlib.suppress(OSError):
+                    await disk.close()
             self._workers.close()
             if self._observers is not None:
                 self._observers.close()
@@ -289,6 +341,73 @@ class Machine:
                         detach()
             if self._physmem is not None:
                 self._physmem.close()
+
+    # -- freezing
+
+    @property
+    def trace_hash(self) -> str:
+        """Hash over every trap so far (virtual clock): equal for runs that were the same."""
+        return self.kernel.trace.hex()
+
+    @property
+    def deterministic(self) -> bool:
+        """False if something happened that a seed does not determine."""
+        return self.clock_name == "virtual" and self.kernel.deterministic
+
+    def _on_freeze(self) -> None:
+        self._thawing = asyncio.get_running_loop().create_task(self._freeze_and_thaw())
+
+    async def _freeze_and_thaw(self) -> None:
+        """Replace the whole machine by its own snapshot: new memory file, new stubs, new objects."""
+        try:
+            for streams in self._streams:
+                await streams.suspend()
+            snapshot = freeze(self.kernel)
+            family, self._family = self._family, None
+            old = self._physmem
+            assert family is not None and old is not None
+            self._retire(self.kernel)
+            await family.close()
+            for disk in self._disks:
+                await disk.close()
+            old.close()
+            self._physmem = Physmem(snapshot.memory_fd)
+            graph = snapshot.graph
+            self.freezes += 1
+            if self.freezes % FRESH_INTERPRETER_EVERY == 0:
+                graph = await _through_fresh_interpreter(graph)
+            kernel = self.kernel = thaw_kernel(graph)
+            kernel.attach(self._physmem, load_all())
+            if self._observers is not None:
+                kernel.observer = self._observers
+                self._observers.attach(kernel)
+            wanted = tasks_to_bind(kernel)
+            await self._attach_hardware(wanted + 2)
+            assert self._family is not None
+            while len(self._family.pool) < wanted:
+                await asyncio.sleep(0.0005)
+            bind_tasks(kernel, self._family)
+            self._disks = [d.disk for d in kernel.mounts.devices.block_devices()]
+            for disk in self._disks:
+                await disk.reopen()
+            processes = {p.pid: p for p in kernel.processes.values()}
+            guests, self._processes = self._processes, {}
+            for process, guest in guests.items():
+                guest.reattach(kernel, processes[process.pid])
+                self._processes[processes[process.pid]] = guest
+            for streams in self._streams:
+                streams.reattach(kernel)
+            self._guarded(kernel.sched.thawed_run)()
+        except Exception as error:
+            self._fail(error)
+
+    @staticmethod
+    def _retire(kernel: Kernel) -> None:
+        """Nothing of the old graph may act any more."""
+        for task in kernel.tasks.values():
+            if task.stub is not None:
+                task.stub.task = None
+                task.stub = None
 
     # -- failure
 
@@ -422,6 +541,24 @@ def _candidates(name: bytes, environment: Mapping[str, str]) -> list[bytes]:
         return [name]
     path = os.fsencode(environment.get("PATH", DEFAULT_PATH))
     return [(directory or b".") + b"/" + name for directory in path.split(b":")]
+
+
+_RELOAD: Final = """
+import sys
+from uvm_async.state import dump_graph, load_graph
+sys.stdout.buffer.write(dump_graph(load_graph(sys.stdin.buffer.read())))
+"""
+
+
+async def _through_fresh_interpreter(graph: bytes) -> bytes:
+    """The same graph, loaded and dumped by an interpreter that has seen nothing of ours."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _RELOAD, stdin=PIPE, stdout=PIPE
+    )
+    out, _ = await process.communicate(graph)
+    if process.returncode:
+        raise MachineError("a fresh interpreter could not load the machine's state")
+    return out
 
 
 def _auxv(key: int) -> int:

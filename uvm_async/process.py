@@ -53,15 +53,25 @@ class GuestStdin:
     """Writes to a guest's standard input (the part of asyncio.StreamWriter that makes sense)."""
 
     def __init__(self, stream: StreamIn) -> None:
-        self._stream = stream
         self._buffer = bytearray()
         self._closing = False
         self._drained = asyncio.Event()
         self._drained.set()
+        self.attach(stream)
+
+    def attach(self, stream: StreamIn) -> None:
+        """Feed this stream (again, after a thaw)."""
+        self._stream = stream
         stream.wanted = self._push
+
+    def detach(self) -> None:
+        """Feed nothing more to the stream as it is now."""
+        self._stream.wanted = None
 
     def _push(self) -> None:
         stream = self._stream
+        if stream.wanted is None:
+            return
         if self._buffer and not stream.eof and stream.readers:
             part = bytes(self._buffer[: stream.room])
             if part:
@@ -123,11 +133,20 @@ class _Flow:
         self._reader = reader
         self._paused = False
         self.done = False
+        self.attach(stream)
+
+    def attach(self, stream: StreamOut) -> None:
+        """Take from this stream (again, after a thaw)."""
+        self._stream = stream
         stream.on_data = self.flow
+
+    def detach(self) -> None:
+        """Take nothing more from the stream as it is now."""
+        self._stream.on_data = None
 
     def flow(self) -> None:
         """Move what the guest has written to the reader."""
-        if self._paused or self.done:
+        if self._paused or self.done or self._stream.on_data is None:
             return
         if self._stream.buffer:
             self._reader.feed_data(self._stream.take())
@@ -159,11 +178,15 @@ class _Inherit:
     """Writes a guest's output to a descriptor of ours, in order, never blocking the loop."""
 
     def __init__(self, stream: StreamOut, fd: int, workers: Any) -> None:
-        self._stream = stream
         self._fd = fd
         self._workers = workers
         self._job: asyncio.Task[None] | None = None
         self.finished = asyncio.Event()
+        self.attach(stream)
+
+    def attach(self, stream: StreamOut) -> None:
+        """Write out this stream (again, after a thaw)."""
+        self._stream = stream
         stream.on_data = self._wake
 
     def _wake(self) -> None:
@@ -200,13 +223,23 @@ class _Feed:
     """Feeds a guest's input from a descriptor of ours, as the guest asks for it."""
 
     def __init__(self, stream: StreamIn, fd: int, workers: Any) -> None:
-        self._stream = stream
         self._fd = fd
         self._workers = workers
         self._loop = asyncio.get_running_loop()
         self._job: asyncio.Task[None] | None = None
         self._watching = False
+        self.attach(stream)
+
+    def attach(self, stream: StreamIn) -> None:
+        """Feed this stream (again, after a thaw)."""
+        self._stream = stream
         stream.wanted = self._wake
+
+    async def detach(self) -> None:
+        """Let a read that is under way end, and feed nothing more for now."""
+        self._stream.wanted = None
+        if self._job is not None:
+            await asyncio.wait([self._job])
 
     def _wake(self) -> None:
         if self._stream.eof or self._watching or (self._job is not None and not self._job.done()):
@@ -250,6 +283,19 @@ class _Feed:
             self._watching = False
 
 
+class _Discard:
+    """Takes what the guest writes, and forgets it."""
+
+    def __init__(self, stream: StreamOut) -> None:
+        self.attach(stream)
+
+    def attach(self, stream: StreamOut) -> None:
+        stream.on_data = lambda: stream.drained(len(stream.buffer))
+
+    def detach(self) -> None:
+        """Nothing of ours is under way."""
+
+
 class Streams:
     """The three standard streams of one program: the guest's files and our ends."""
 
@@ -268,6 +314,7 @@ class Streams:
         self._feed: _Feed | None = None
         self._kernel = kernel
         self._workers = workers
+        self._names: list[tuple[str, Any]] = []
         self._input(stdin)
         self.stdout = self._output(1, stdout, limit)
         if stderr == STDOUT and stdout == CONSOLE:
@@ -286,10 +333,39 @@ class Streams:
         self.files[0] = open_stream(self._kernel, source, **_looks(choice, 0))
         if choice == PIPE:
             self.stdin = GuestStdin(source)
+            self._name(source, self.stdin)
         elif choice == DEVNULL:
             source.feed_eof()
         else:
             self._feed = _Feed(source, 0 if choice is None else choice, self._workers)
+            self._name(source, self._feed)
+
+    def _name(self, stream: StreamIn | StreamOut, end: Any) -> None:
+        """Our end finds its stream again after a thaw by this name."""
+        kernel = self._kernel
+        name = f"stream-{len(kernel.roots)}"
+        kernel.roots[name] = stream
+        self._names.append((name, end))
+
+    async def suspend(self) -> None:
+        """Before a freeze: what is on its way arrives, and nothing new sets out."""
+        await self.flush()
+        for _, end in self._names:
+            if isinstance(end, _Feed):
+                await end.detach()
+                end.stop()
+            elif not isinstance(end, _Inherit):
+                end.detach()
+
+    def reattach(self, kernel: Kernel) -> None:
+        """After a thaw: the same streams, in a fresh graph."""
+        self._kernel = kernel
+        for name, end in self._names:
+            end.attach(kernel.roots[name])
+            if isinstance(end, GuestStdin):
+                end._push()
+            elif isinstance(end, _Flow):
+                end.flow()
 
     def _output(self, fd: int, choice: int | None, limit: int) -> asyncio.StreamReader | None:
         if choice == CONSOLE:
@@ -302,12 +378,14 @@ class Streams:
             flow = _Flow(sink, reader)
             reader.set_transport(flow)  # type: ignore[arg-type]
             self._flows.append(flow)
+            self._name(sink, flow)
             return reader
         if choice == DEVNULL:
-            sink.on_data = lambda: sink.drained(len(sink.buffer))
+            self._name(sink, _Discard(sink))
         else:
             target = fd if choice is None else choice
             self._inherited.append(_Inherit(sink, target, self._workers))
+            self._name(sink, self._inherited[-1])
         return None
 
     async def flush(self) -> None:
@@ -358,6 +436,11 @@ class GuestProcess:
         if not self._ended.done() or self._ended.exception() is not None:
             return None
         return self._ended.result()
+
+    def reattach(self, kernel: Kernel, process: Process) -> None:
+        """After a thaw: the same process, in a fresh graph."""
+        self._kernel = kernel
+        self._process = process
 
     async def started(self, task: Task, failed: asyncio.Future[Errno]) -> None:
         """Wait until the program runs, or could not."""

@@ -20,7 +20,9 @@ from uvm_async.fs.mount import MS_RELATIME, MountTable
 from uvm_async.fs.registry import MountRequest
 from uvm_async.fs.tmpfs import mount_tmpfs
 from uvm_async.kernel.cred import Cred
+from uvm_async.kernel.signal import PendingSignals
 from uvm_async.mm.frames import Frames
+from uvm_async.sched.timers import Timers
 from uvm_async.sched.wait import Block, Host, Interrupted, Wait
 from uvm_async.state import Entity
 
@@ -42,12 +44,20 @@ class Clock(Entity):
         return self.now_ns - 1_600_000_000_000_000_000
 
 
+class FakeScheduler(Entity):
+    """Timers are looked at whenever time passes, so there is nothing to poke."""
+
+    def poke(self) -> None: ...
+
+
 class FakeKernel(Entity):
     """What file systems see of a kernel."""
 
     def __init__(self, frames: Frames) -> None:
         self.clock = Clock()
         self.frames = frames
+        self.timers = Timers()
+        self.sched = FakeScheduler()
         self.mounts = MountTable()
         self.signals: list[tuple[int, int]] = []
         self.anon_devs = 40
@@ -126,6 +136,9 @@ class FakeMm(Entity):
             raise Errno.EFAULT
         return self.peek(addr, count)
 
+    async def get_u64(self, addr: int) -> int:
+        return int.from_bytes(await self.copy_from_user(addr, 8), "little")
+
     async def strndup_user(self, addr: int, limit: int) -> bytes:
         reach = await self.fault_in(addr, 1, write=False)
         if not reach:
@@ -140,15 +153,11 @@ class FakeMm(Entity):
         return text
 
 
-class NoSignals(Entity):
-    mask = 0
-
-
 class FakeProcess(Entity):
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.rlimits: dict[int, tuple[int, int]] = {}
-        self.pending = NoSignals()
+        self.pending = PendingSignals()
         self.stopped_by = 0
 
 
@@ -166,7 +175,7 @@ class FakeTask(Entity):
         self.restart: Any = None
         self.blocked = 0
         self.saved_blocked: int | None = None
-        self.pending = NoSignals()
+        self.pending = PendingSignals()
         self.signal_pending = False
         self.standing: tuple[Any, ...] = ()
         self.deadline_ns: int | None = None
@@ -305,6 +314,7 @@ class Sim:
         """Time goes by; sleeps whose deadline has come end."""
         self.kernel.clock.now_ns += nanoseconds
         now = self.kernel.clock.monotonic_ns()
+        self.kernel.timers.expire(now)
         for call in self.calls:
             deadline = call.task.deadline_ns
             if not call.done and deadline is not None and deadline <= now:

@@ -28,9 +28,9 @@ class Workers(Entity):
     def __init__(self) -> None:
         self.ran: list[str] = []
 
-    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
         self.ran.append(getattr(function, "__name__", "?"))
-        return function(*args, **kwargs)
+        return function(*args)
 
 
 class Rig:

@@ -7,7 +7,44 @@ from pathlib import Path
 
 import pytest
 
+from uvm_async.fs.signalfd import SIGINFO
 from uvm_async.syscalls.abi import DIRENT, DIRENT64, LAYOUTS
+from uvm_async.syscalls.eventfds import ITIMERSPEC
+
+ALL_LAYOUTS = {
+    **LAYOUTS,
+    "struct signalfd_siginfo": (
+        "sys/signalfd.h",
+        SIGINFO,
+        (
+            "ssi_signo",
+            "ssi_errno",
+            "ssi_code",
+            "ssi_pid",
+            "ssi_uid",
+            "ssi_fd",
+            "ssi_tid",
+            "ssi_band",
+            "ssi_overrun",
+            "ssi_trapno",
+            "ssi_status",
+            "ssi_int",
+            "ssi_ptr",
+            "ssi_utime",
+            "ssi_stime",
+            "ssi_addr",
+            "ssi_addr_lsb",
+            "ssi_syscall",
+            "ssi_call_addr",
+            "ssi_arch",
+        ),
+    ),
+    "struct itimerspec": (
+        "time.h",
+        ITIMERSPEC,
+        ("it_interval.tv_sec", "it_interval.tv_nsec", "it_value.tv_sec", "it_value.tv_nsec"),
+    ),
+}
 
 
 def offsets(struct_format: str) -> list[int]:
@@ -37,7 +74,7 @@ def headers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
     directory = tmp_path_factory.mktemp("abi")
     lines = ["#define _GNU_SOURCE", "#include <stddef.h>", "#include <stdio.h>"]
     body: list[str] = []
-    for name, (header, _, members) in LAYOUTS.items():
+    for name, (header, _, members) in ALL_LAYOUTS.items():
         lines.append(f"#include <{header}>")
         sizes = ", ".join(f"offsetof({name}, {member})" for member in members)
         body.append(
@@ -55,9 +92,9 @@ def headers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
     return {name: [int(number) for number in numbers.split()] for name, numbers in answers}
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", ALL_LAYOUTS)
 def test_structure_is_laid_out_as_in_c(name: str, headers: dict[str, list[int]]) -> None:
-    _, struct, members = LAYOUTS[name]
+    _, struct, members = ALL_LAYOUTS[name]
     assert headers[name][0] == struct.size
     assert dict(zip(members, headers[name][1:], strict=True)) == dict(
         zip(members, offsets(struct.format), strict=True)

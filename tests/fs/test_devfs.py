@@ -85,12 +85,15 @@ def test_random_is_the_machines_entropy(rig: Rig) -> None:
 def test_null_swallows_even_a_bad_address_and_zero_does_not_give_to_one(rig: Rig) -> None:
     mm: Any = rig.task.mm
     null, zero = rig.open(b"/null", os.O_RDWR), rig.open(b"/zero", os.O_RDWR)
-    bad = [(8, 100)]
-    assert rig.run(lambda: null.write_iter(rig.task, UserIter(mm, bad, write=False))) == 100
+    bad, edge = 8, mm.BASE + mm.SIZE - 10
+
+    def at(addr: int, *, write: bool) -> UserIter:
+        return UserIter(mm, [(addr, 100)], write=write)
+
+    assert rig.run(lambda: null.write_iter(rig.task, at(bad, write=False))) == 100
     with pytest.raises(Errno.EFAULT):
-        rig.run(lambda: zero.read_iter(rig.task, UserIter(mm, bad, write=True)))
-    edge = [(mm.BASE + mm.SIZE - 10, 100)]
-    assert rig.run(lambda: zero.read_iter(rig.task, UserIter(mm, edge, write=True))) == 10
+        rig.run(lambda: zero.read_iter(rig.task, at(bad, write=True)))
+    assert rig.run(lambda: zero.read_iter(rig.task, at(edge, write=True))) == 10
 
 
 def test_zero_can_be_mapped_and_gives_its_frames_back(rig: Rig) -> None:

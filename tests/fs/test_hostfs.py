@@ -133,14 +133,16 @@ def test_descriptors_are_few_and_closed(rig: Rig, tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_paths_deeper_than_the_descriptor_cache_are_reached(rig: Rig, tmp_path: Path) -> None:
+def test_paths_deeper_than_the_descriptor_cache_are_reached(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     depth = 3 * hostfs_super.DESCRIPTORS
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     for _ in range(depth):
         os.mkdir("d")
         os.chdir("d")
     Path("leaf").write_bytes(b"deep")
-    os.chdir("/")
+    monkeypatch.undo()
     sb = rig.mount_host(tmp_path, sight=Sight.SNAPSHOT)
     path = b"/d" * depth + b"/leaf"
     inode = rig.inode(path)

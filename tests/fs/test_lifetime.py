@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -192,3 +193,14 @@ def test_a_frozen_graph_thaws_to_the_same_tree_with_the_same_sleepers(sh: Shell)
     top = thawed.mounts.root_path()
     child = top.dentry.children[b"d"]
     assert thawed.mounts.children[top.mount, child] is child.mounted
+
+
+def test_pwritev2_appends_when_it_is_told_to(sh: Shell) -> None:
+    sh.create(b"/f", b"0123456789")
+    fd = sh.do("open", b"/f", os.O_RDWR, 0)
+    segment = sh.data(struct.pack("<QQ", sh.data(b"more"), 4))
+    assert sh.do("pwritev2", fd, segment, 1, 2, 0, 16) == 4
+    assert sh.contents(b"/f") == b"0123456789more"
+    assert sh.do("lseek", fd, 0, 1) == 0
+    assert sh.do("pwritev2", fd, segment, 1, -1, 0, 16) == 4
+    assert sh.do("lseek", fd, 0, 1) == 18

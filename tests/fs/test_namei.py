@@ -53,9 +53,7 @@ def test_forty_symlinks_are_followed_and_no_more(pair: Twins) -> None:
     assert pair.stat(b"ld/../" * 41 + b"f") == "ELOOP"
 
 
-@pytest.mark.parametrize(
-    "target", [b"nowhere", b"d/new", b"d/", b"d", b"f", b"f/", b"", b".."]
-)
+@pytest.mark.parametrize("target", [b"nowhere", b"d/new", b"d/", b"d", b"f", b"f/", b"", b".."])
 def test_creating_through_a_symlink(pair: Twins, target: bytes) -> None:
     pair.agree("symlinkat", target, BASE_DIR, b"link")
     for flags in (O_CREAT, O_CREAT | os.O_EXCL, O_CREAT | O_NOFOLLOW, O_CREAT | os.O_RDWR):

@@ -315,7 +315,7 @@ operations = st.one_of(
     st.tuples(st.just("link"), paths, paths),
     st.tuples(st.just("rename"), paths, paths),
     st.tuples(st.just("truncate"), paths, st.integers(0, 12000)),
-    st.tuples(st.just("chmod"), paths, st.sampled_from([0o600, 0o755, 0o700])),
+    st.tuples(st.just("chmod"), paths, st.sampled_from([0o711, 0o755, 0o700])),
 )
 
 

@@ -264,3 +264,11 @@ def test_an_eventfd_that_is_full_takes_the_next_count_when_it_was_read(sh: Shell
     assert sh.read(fd, 8) == struct.pack("<Q", (1 << 64) - 2)
     assert write.answer() == 8
     assert sh.read(fd, 8) == struct.pack("<Q", 3)
+
+
+def test_descriptors_without_contents_have_a_position_that_stays(sh: Shell) -> None:
+    fds = [sh.do("eventfd2", 0, 0), sh.do("epoll_create1", 0), sh.do("timerfd_create", 1, 0)]
+    for fd in fds:
+        assert sh.do("lseek", fd, 5, 0) == 0
+        assert sh.error("lseek", fd, 5, 9) == "EINVAL"
+        assert sh.error("pread64", fd, sh.room(8), 8, 0) == "ESPIPE"

@@ -8,9 +8,13 @@ static void on_cont(int sig)
     note("handler of SIGCONT\n");
 }
 
+static volatile sig_atomic_t handled;
+
 static void on_usr(int sig)
 {
-    note(sig == SIGUSR1 ? "handler of SIGUSR1\n" : "handler of SIGTSTP\n");
+    handled++;
+    if (sig == SIGTSTP)
+        note("handler of SIGTSTP\n");
 }
 
 static void *stopper(void *arg)
@@ -57,6 +61,7 @@ int main(void)
         handle(SIGUSR1, on_usr, 0);
         raise(SIGSTOP);
         hear(gate[0]);
+        printf("signals handled: %d\n", handled);
         raise(SIGSTOP);
         _exit(0);
     }

@@ -1,9 +1,9 @@
 """What a closed machine may not leave behind: descriptors, threads, children, stubs.
 
-Nursery and stubs run from a memfd, and are not children of this process; so every
-one started since the test began counts, unless the program that
-embeds its machine lives and is neither we nor descended from us (another test
-session beside this one).  Ends are not instant: a leak is what is still there after
+Nursery and stubs run from a memfd of that name, in a session of their own, and are not
+children of this process; so every one started since the test began counts, unless the
+program that embeds its machine lives and is neither we nor descended from us (another
+test session beside this one).  Ends are not instant: a leak is what is still there after
 a grace.
 """
 
@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Census", "census", "memfd_processes", "new_since"]
+__all__ = ["Census", "census", "machine_processes", "new_since"]
 
 GRACE_S = 3.0
 
@@ -63,7 +63,7 @@ def _children() -> frozenset[int]:
     )
 
 
-def memfd_processes() -> frozenset[int]:
+def machine_processes() -> frozenset[int]:
     """All living nurseries and stubs of the system, by pid: their program is a memfd."""
     found = set()
     for pid in _processes():
@@ -111,7 +111,7 @@ def census() -> Census:
         descriptors=_descriptors(),
         threads=frozenset(int(name) for name in os.listdir("/proc/self/task")),
         children=_children(),
-        stubs=frozenset(pid for pid in memfd_processes() if not _anothers(pid)),
+        stubs=frozenset(pid for pid in machine_processes() if not _anothers(pid)),
         blocked_signals=_blocked_signals(),
         affinity=frozenset(os.sched_getaffinity(0)),
     )

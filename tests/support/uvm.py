@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.leaks import memfd_processes
+from support.leaks import machine_processes
 from support.options import MachineOptions
 
 __all__ = ["UVM", "Family", "family_of", "one_line", "option_arguments", "uvm", "uvm_run"]
@@ -76,7 +76,7 @@ class Family:
     def __init__(self, kernel: int) -> None:
         inodes = _memfd_inodes(kernel)
         self.members = {
-            pid for pid in memfd_processes() if pid != kernel and _memfd_inodes(pid) & inodes
+            pid for pid in machine_processes() if pid != kernel and _memfd_inodes(pid) & inodes
         }
 
     @property

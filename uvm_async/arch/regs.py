@@ -12,12 +12,25 @@ if TYPE_CHECKING:
     from uvm_async.arch.physmem import Physmem
     from uvm_async.arch.stub import Stub
 
-__all__ = ["blank_frame", "fp_state", "load_frame", "save_frame", "set_fp_state", "set_prefill"]
+__all__ = [
+    "blank_frame",
+    "fp_state",
+    "load_frame",
+    "load_trap",
+    "save_frame",
+    "save_trap",
+    "set_fp_state",
+    "set_pgd",
+    "set_prefill",
+]
 
 SLOT_BYTES: int = lib.UVM_SLOT_SIZE
 STACK_BASE: int = lib.UVM_SLOT_BASE + lib.UVM_PAGE_SIZE
 STACK_BYTES: int = SLOT_BYTES - lib.UVM_PAGE_SIZE
 SS_AUTODISARM = 0x80000000
+TRAP_FIRST = 4
+TRAP_BYTES = 28
+"""In a mailbox: trap, sig, code, fault_addr, fault_error."""
 FP_SW_RESERVED = 464
 """Offset of struct _fpx_sw_bytes in the FXSAVE image."""
 FP_XSTATE_MAGIC1 = 0x46505853
@@ -40,6 +53,19 @@ def load_frame(physmem: Physmem, stub: Stub, frame: bytes, wake_mask: int) -> No
     u64[stub.u64 + GS_BASE] = int.from_bytes(frame[8:16], "little")
     physmem.bytes[start : stub.offset + SLOT_BYTES] = frame[16:]
     u64[stub.regs + r.SIGMASK] = wake_mask
+
+
+def save_trap(physmem: Physmem, stub: Stub) -> bytes:
+    """As `save_frame`, with why it trapped, so that the trap can be answered after a thaw."""
+    start = stub.offset + TRAP_FIRST
+    return bytes(physmem.bytes[start : start + TRAP_BYTES]) + save_frame(physmem, stub)
+
+
+def load_trap(physmem: Physmem, stub: Stub, saved: bytes, wake_mask: int) -> None:
+    """The inverse of `save_trap`."""
+    start = stub.offset + TRAP_FIRST
+    physmem.bytes[start : start + TRAP_BYTES] = saved[:TRAP_BYTES]
+    load_frame(physmem, stub, saved[TRAP_BYTES:], wake_mask)
 
 
 def blank_frame(physmem: Physmem, stub: Stub, ip: int, sp: int, wake_mask: int) -> None:

@@ -40,7 +40,7 @@ class Bind(click.ParamType):
             self.fail(f"{value!r} is not HOST:GUEST or HOST:GUEST:rw, GUEST from /", param, ctx)
         if not os.path.isdir(host):
             self.fail(f"{host!r} is no directory of the host", param, ctx)
-        return os.path.abspath(host), guest, mode == "rw"
+        return os.path.abspath(host), os.path.normpath(guest), mode == "rw"
 
 
 def machine_options(function: Any) -> Any:
@@ -85,7 +85,12 @@ def machine_options(function: Any) -> Any:
 @click.argument("program", metavar="PROGRAM", required=True)
 @click.argument("args", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def command(
-    program: str, args: tuple[str, ...], strace: bool, trace: str | None, verbose: int, **options: Any
+    program: str,
+    args: tuple[str, ...],
+    strace: bool,
+    trace: str | None,
+    verbose: int,
+    **options: Any,
 ) -> int:
     """Run PROGRAM, found along PATH, as root of a machine, in the current directory.
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from uvm_async.fs.inode import Dentry, Inode, Mount, Path, StatFs, SuperBlock
+from uvm_async.fs.inode import Dentry, File, Inode, Mount, Path, StatFs, SuperBlock
 
 if TYPE_CHECKING:
     from uvm_async.kernel.kernel import Kernel
 
-__all__ = ["AnonInodeSuperBlock", "PseudoSuperBlock", "anon_path", "internal_mount", "pseudo_path"]
+__all__ = [
+    "AnonFile",
+    "AnonInodeSuperBlock",
+    "PseudoSuperBlock",
+    "anon_path",
+    "internal_mount",
+    "pseudo_path",
+]
 
 
 class PseudoSuperBlock(SuperBlock):
@@ -41,6 +48,13 @@ class AnonInodeSuperBlock(PseudoSuperBlock):
     def __init__(self, kernel: Kernel, dev: int) -> None:
         super().__init__(kernel, dev)
         self.inode = Inode(self, self.new_ino(), 0o600)
+
+
+class AnonFile(File):
+    """An open file without contents: it has a position, which nothing moves (noop_llseek)."""
+
+    async def llseek(self, offset: int, whence: int) -> int:
+        return self.pos
 
 
 def internal_mount(kernel: Kernel, kind: type[SuperBlock]) -> Mount:

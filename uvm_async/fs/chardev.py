@@ -54,6 +54,7 @@ class NullFile(File):
     """/dev/null: reads end at once, writes vanish unseen (not even a bad address is noticed)."""
 
     seekable: ClassVar[bool] = True
+    can_poll: ClassVar[bool] = False
 
     async def read_iter(self, task: Task, it: IovIter, pos: int | None = None) -> int:
         return 0
@@ -109,6 +110,9 @@ class ZeroFile(NullFile):
 
     async def prepare_write(self, pos: int, length: int) -> int:
         return length
+
+    def mapped_write(self) -> None:
+        """Nothing remembers when."""
 
     async def write_pages(self, index: int, data: bytes) -> None:
         raise Errno.EIO

@@ -7,7 +7,7 @@ lead here when they are opened; devfs registers what the machine has.
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uvm_async.errors import Errno
 from uvm_async.state import Entity
@@ -35,6 +35,10 @@ class DeviceTable(Entity):
     def register(self, kind: int, rdev: int, device: Device) -> None:
         """A device appears."""
         self.drivers[kind, rdev] = device
+
+    def block_devices(self) -> list[Any]:
+        """Drivers of block devices, in order of registration."""
+        return [d for (kind, _), d in self.drivers.items() if kind == stat.S_IFBLK]
 
     def find(self, mode: int, rdev: int) -> Device:
         """Raises ENXIO where there is no such device."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from uvm_async.errors import Errno
-from uvm_async.fs.anon import anon_path
+from uvm_async.fs.anon import AnonFile, anon_path
 from uvm_async.fs.inode import File
 from uvm_async.sched.wait import WaitQueue
 from uvm_async.state import Entity
@@ -56,10 +56,10 @@ class EpollItem(Entity):
             self.ep.ready[self] = None
             self.ep.wait.wake_up()
 
-    def arm(self) -> None:
+    def arm(self, task: Task) -> None:
         """Stand in the file's queues."""
         self.leave()
-        self.standing = tuple(self.file.poll_queues())
+        self.standing = tuple(self.file.poll_queues_of(task))
         for queue in self.standing:
             queue.waiters[self] = None
 
@@ -77,7 +77,7 @@ class EpollItem(Entity):
             self.file.watchers.pop(self, None)
 
 
-class EpollFile(File):
+class EpollFile(AnonFile):
     """An open epoll instance (Linux: struct eventpoll)."""
 
     def __init__(self, task: Task) -> None:
@@ -121,7 +121,7 @@ class EpollFile(File):
         return item
 
     def _enable(self, task: Task, item: EpollItem) -> None:
-        item.arm()
+        item.arm(task)
         if item.file.poll(task) & _wanted(item):
             self.ready[item] = None
             self.wait.wake_up()
@@ -151,7 +151,7 @@ class EpollFile(File):
             if len(found) >= most:
                 break
             del self.ready[item]
-            item.arm()
+            item.arm(task)
             events = item.file.poll(task) & _wanted(item)
             if not events:
                 continue
@@ -167,7 +167,7 @@ class EpollFile(File):
             if item.file.poll(task) & _wanted(item):
                 return POLLIN | POLLRDNORM
             del self.ready[item]
-            item.arm()
+            item.arm(task)
         return 0
 
     def poll_queues(self) -> Iterable[WaitQueue]:

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from uvm_async.errors import Errno
-from uvm_async.fs.anon import anon_path
-from uvm_async.fs.inode import File
+from uvm_async.fs.anon import AnonFile, anon_path
 from uvm_async.sched.wait import WaitQueue, block_on
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ MAX: Final = (1 << 64) - 2
 POLLIN, POLLOUT = 0x1, 0x4
 
 
-class EventFile(File):
+class EventFile(AnonFile):
     """An open eventfd. Invariant: 0 <= count <= MAX."""
 
     def __init__(self, task: Task, count: int, *, semaphore: bool, flags: int) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from uvm_async.mm.iov import IovIter
 
 __all__ = [
+    "AT_END",
     "SEEK_DATA",
     "SEEK_HOLE",
     "TIME_GRAIN_NS",
@@ -43,6 +44,8 @@ __all__ = [
 O_APPEND: Final = 0o2000
 O_DSYNC: Final = 0o10000
 O_NOATIME: Final = 0o1000000
+AT_END: Final = -1
+"""A position for `RegularFile.write_iter`: wherever the end is by then (RWF_APPEND)."""
 SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE = range(5)
 MAX_BYTES: Final = (1 << 63) - 1
 TIME_GRAIN_NS: Final = 4_000_000
@@ -126,7 +129,7 @@ class RegularFile(File):
             return 0
         inode = self.inode
         async with inode.lock:
-            if self.flags & O_APPEND:
+            if self.flags & O_APPEND or pos == AT_END:
                 start = inode.size
             else:
                 start = self.pos if pos is None else pos

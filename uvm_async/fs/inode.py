@@ -282,6 +282,9 @@ class Inode(Entity):
     async def read_pages(self, index: int, count: int) -> bytes | None:
         return None
 
+    def mapped_write(self) -> None:
+        self.mtime_ns = self.ctime_ns = self.sb.kernel.clock.realtime_ns()
+
     async def prepare_write(self, pos: int, length: int) -> int:
         return length
 
@@ -405,8 +408,12 @@ class File(Entity):
         return 0x145  # POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
 
     def poll_queues(self) -> Iterable[WaitQueue]:
-        """Queues woken whenever `poll` may have changed."""
+        """Queues woken whenever `poll` may have changed. Wake all who stand there, always."""
         return ()
+
+    def poll_queues_of(self, task: Task) -> Iterable[WaitQueue]:
+        """The same, where they depend on who asks (signalfd)."""
+        return self.poll_queues()
 
     async def ioctl(self, task: Task, cmd: int, arg: int) -> int:
         raise Errno.ENOTTY

@@ -201,7 +201,6 @@ class MountTable(Entity):
         if any(m.sb is sb for m in (*self.mounts, *self.detached)):
             return
         self.roots.pop(sb, None)
-        await sb.sync()
         await sb.umount()
 
     def super_blocks(self) -> list[SuperBlock]:

@@ -52,9 +52,7 @@ class PidFile(File):
         if self.reaped:
             return POLLIN | POLLRDNORM | POLLHUP
         ended = (
-            self.process.zombie
-            if self.thread is None
-            else self.thread not in self.process.tasks
+            self.process.zombie if self.thread is None else self.thread not in self.process.tasks
         )
         return POLLIN | POLLRDNORM if ended else 0
 

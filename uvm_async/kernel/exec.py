@@ -16,9 +16,11 @@ from uvm_async._host import lib
 from uvm_async.arch.physmem import TASK_SIZE
 from uvm_async.arch.regs import blank_frame, set_pgd, set_prefill
 from uvm_async.errors import Errno
+from uvm_async.fs.file import deny_write_access
 from uvm_async.fs.lifetime import fput
 from uvm_async.fs.namei import open_path
 from uvm_async.kernel.exit import vfork_done
+from uvm_async.kernel.futex import exit_robust_list, futex_wake_cleared
 from uvm_async.mm.iov import KernelIter
 from uvm_async.mm.mm import STACK_TOP, Mm, page_align
 from uvm_async.mm.mmap import do_mmap
@@ -97,9 +99,11 @@ async def read_file(task: Task, file: File, offset: int, length: int) -> bytes:
 
 
 async def read_image(task: Task, file: File, head: bytes, *, interpreter: bool = False) -> Image:
-    """Parse an ELF file. Raises ENOEXEC; for an interpreter, ELIBBAD's role is EIO or EINVAL."""
-    bad = Errno.EINVAL if interpreter else Errno.ENOEXEC
-    if len(head) < ELF_HEADER.size or head[:4] != b"\x7fELF":
+    """Parse an ELF file. Raises ENOEXEC; of an interpreter EIO (too short) or ELIBBAD."""
+    bad = Errno.ELIBBAD if interpreter else Errno.ENOEXEC
+    if len(head) < ELF_HEADER.size:
+        raise Errno.EIO if interpreter else bad
+    if head[:4] != b"\x7fELF":
         raise bad
     (ident, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _) = (
         ELF_HEADER.unpack_from(head)
@@ -184,12 +188,13 @@ async def map_image(task: Task, mm: Mm, file: File, image: Image, base: int) -> 
 
 def parse_shebang(head: bytes) -> tuple[bytes, list[bytes]]:
     """The interpreter and its optional argument from a `#!` line. Raises ENOEXEC."""
-    line, newline, _ = head[2:].partition(b"\n")
+    line, newline, _ = head[2 : BINPRM_BUF_BYTES - 1].partition(b"\n")
     if not newline and len(head) >= BINPRM_BUF_BYTES and not line.strip(b" \t").count(b" "):
         raise Errno.ENOEXEC
     words = line.split(b"\0")[0].strip(b" \t").replace(b"\t", b" ").split(b" ", 1)
     if not words[0]:
-        raise Errno.ENOEXEC
+        # An empty name: of a line it is no format, of a file that ends there it is "".
+        raise Errno.ENOEXEC if newline else Errno.EACCES
     return words[0], [words[1].strip(b" \t")] if len(words) > 1 else []
 
 
@@ -243,6 +248,7 @@ async def _exec_elf(
             entry, base = where.entry, where.bias
         mm.start_brk = mm.brk = page_align(loaded.brk)
         mm.start_code, mm.end_code = loaded.start, loaded.end
+        deny_write_access(file.inode)
         mm.exe_file = file
         file.refs += 1
         sp = await _build_stack(task, mm, sp, image, loaded, base, name, argv, envp)
@@ -259,6 +265,7 @@ def _set_limits(task: Task, mm: Mm) -> None:
     limits = task.process.rlimits
     mm.stack_limit_bytes = min(limits.get(3, (8 << 20, 0))[0], 1 << 35)
     mm.as_limit_bytes = limits.get(9, ((1 << 64) - 1, 0))[0]
+    mm.data_limit_bytes = limits.get(2, ((1 << 64) - 1, 0))[0]
 
 
 async def _build_stack_area(mm: Mm) -> int:
@@ -326,7 +333,10 @@ async def _replace(task: Task, mm: Mm, path: bytes, entry: int, sp: int) -> None
     while len(process.tasks) > 1:
         await wait_for(process.wait_exit)
     _become_leader(task)
+    await exit_robust_list(task)
     old = task.mm
+    if task.clear_child_tid and len(old.tasks) > 1:
+        await futex_wake_cleared(task)
     stub = task.stub
     assert stub is not None
     task.mm = mm

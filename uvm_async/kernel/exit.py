@@ -63,6 +63,7 @@ async def do_exit(task: Task) -> None:
     vfork_done(process)
     process.utime_ns += task.utime_ns
     process.stime_ns += task.stime_ns
+    process.max_rss_pages = max(process.max_rss_pages, mm.rss_pages())
     await mm.put(task)
     await task.files.put(task)
     await task.fs.put()
@@ -178,6 +179,9 @@ def release_process(kernel: Kernel, process: Process) -> None:
             parent.children.remove(process)
         parent.cutime_ns += process.utime_ns + process.cutime_ns
         parent.cstime_ns += process.stime_ns + process.cstime_ns
+        parent.child_max_rss_pages = max(
+            parent.child_max_rss_pages, process.max_rss_pages, process.child_max_rss_pages
+        )
     if process.leader is not None:
         process.leader.state = TaskState.DEAD
     kernel.tasks.pop(process.pid, None)

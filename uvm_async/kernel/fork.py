@@ -15,6 +15,9 @@ from uvm_async.arch import registers as r
 from uvm_async.arch.regs import load_frame, save_frame, set_pgd, set_prefill
 from uvm_async.arch.stub import FS_BASE
 from uvm_async.errors import Errno
+from uvm_async.fs.fdtable import fd_install, nofile_limit
+from uvm_async.fs.pidfd import PidFile
+from uvm_async.kernel.itimer import NO_LIMIT, arm_cpu_limit
 from uvm_async.kernel.signal import PendingSignals
 from uvm_async.kernel.task import Process, Task
 from uvm_async.sched.wait import WaitQueue, block_on
@@ -39,6 +42,7 @@ CLONE_SYSVSEM: Final = 0x40000
 CLONE_SETTLS: Final = 0x80000
 CLONE_PARENT_SETTID: Final = 0x100000
 CLONE_CHILD_CLEARTID: Final = 0x200000
+CLONE_DETACHED: Final = 0x400000
 CLONE_CHILD_SETTID: Final = 0x1000000
 NEW_NAMESPACES: Final = 0x7E020000 | 0x80
 RLIMIT_NPROC: Final = 6
@@ -54,6 +58,8 @@ class CloneArgs:
     child_tid: int = 0
     tls: int = 0
     exit_signal: int = 17
+    pidfd: int = 0
+    """Where the child's pidfd goes (CLONE_PIDFD)."""
 
 
 class VforkWait:
@@ -71,7 +77,7 @@ def _check(flags: int) -> None:
         raise Errno.EINVAL
     if flags & CLONE_FS and flags & CLONE_NEWNS:
         raise Errno.EINVAL
-    if flags & NEW_NAMESPACES or flags & CLONE_PIDFD:
+    if flags & NEW_NAMESPACES or (flags & CLONE_PIDFD and flags & CLONE_DETACHED):
         raise Errno.EINVAL
 
 
@@ -83,12 +89,16 @@ async def do_clone(task: Task, args: CloneArgs) -> int:
     flags = args.flags
     _check(flags)
     kernel = task.kernel
+    if flags & CLONE_PIDFD:
+        await _check_pidfd(task, args)
     stub = await kernel.acquire_stub()
     try:
         child = await _copy_task(task, args, stub)
     except BaseException:
         kernel.family.give_back(stub)
         raise
+    if flags & CLONE_PIDFD:
+        await _install_pidfd(task, child, args)
     if flags & CLONE_PARENT_SETTID:
         await _store_tid(task, args.parent_tid, child.pid)
     if flags & CLONE_CHILD_SETTID:
@@ -101,6 +111,22 @@ async def do_clone(task: Task, args: CloneArgs) -> int:
     if flags & CLONE_VFORK:
         return await _vfork_wait(task, task.restart)
     return child.pid
+
+
+async def _check_pidfd(task: Task, args: CloneArgs) -> None:
+    """Find out before there is a child what would go wrong. Raises EINVAL, EMFILE, EFAULT."""
+    if args.flags & CLONE_PARENT_SETTID and args.pidfd == args.parent_tid:
+        raise Errno.EINVAL
+    task.files.check_room(nofile_limit(task))
+    if await task.mm.fault_in(args.pidfd, 4, write=True) < 4:
+        raise Errno.EFAULT
+
+
+async def _install_pidfd(task: Task, child: Task, args: CloneArgs) -> None:
+    thread = child if args.flags & CLONE_THREAD else None
+    file = PidFile(task.kernel, child.process, thread, 0)
+    fd = fd_install(task, file, cloexec=True)
+    await task.mm.copy_to_user(args.pidfd, fd.to_bytes(4, "little"))
 
 
 async def _vfork_wait(task: Task, waiting: VforkWait) -> int:
@@ -175,6 +201,8 @@ def _new_process(kernel: Kernel, pid: int, model: Process, parent: Process | Non
     if parent is not None:
         parent.children.append(process)
     kernel.processes[pid] = process
+    if process.rlimits.get(0, (NO_LIMIT, 0))[0] < NO_LIMIT:
+        arm_cpu_limit(kernel, process)
     return process
 
 

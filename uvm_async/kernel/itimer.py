@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from uvm_async.kernel.signal import SI_KERNEL, SI_TIMER, SigInfo, send_to_process, send_to_task
+from uvm_async.kernel.signal import (
+    SI_KERNEL,
+    SI_TIMER,
+    SIGKILL,
+    SIGXCPU,
+    SigInfo,
+    send_to_process,
+    send_to_task,
+)
 from uvm_async.state import Entity
 
 if TYPE_CHECKING:
@@ -17,7 +25,12 @@ if TYPE_CHECKING:
     from uvm_async.kernel.task import Process, Task
     from uvm_async.sched.timers import Timer
 
-__all__ = ["IntervalTimer", "PosixTimer", "cpu_time_ns", "thread_cpu_time_ns"]
+CPU_LIMIT = 3
+"""Beside the three of setitimer(2) in `process.itimers`."""
+NO_LIMIT = 1 << 40
+"""Seconds that nobody reaches: RLIM_INFINITY and its neighbours."""
+
+__all__ = ["CpuLimit", "IntervalTimer", "PosixTimer", "arm_cpu_limit", "cpu_time_ns", "thread_cpu_time_ns"]
 
 
 def thread_cpu_time_ns(task: Task) -> int:
@@ -102,6 +115,38 @@ class IntervalTimer(Entity):
         send_to_process(self.process, SigInfo(self.signo, SI_KERNEL))
 
 
+class CpuLimit(IntervalTimer):
+    """RLIMIT_CPU: SIGXCPU at the soft limit and each second after it, SIGKILL at the hard one."""
+
+    def __init__(self, kernel: Kernel, process: Process) -> None:
+        super().__init__(kernel, process, SIGXCPU, 2)
+
+    def arm_limit(self) -> None:
+        """Follow the limit as it stands now."""
+        soft = self.process.rlimits.get(0, (NO_LIMIT, NO_LIMIT))[0]
+        self.cancel()
+        if soft < NO_LIMIT:
+            self.interval_ns = 10**9
+            self.expires_ns = max(1, soft * 10**9)
+            self._arm()
+
+    def fire(self, missed: int) -> None:
+        hard = self.process.rlimits.get(0, (NO_LIMIT, NO_LIMIT))[1]
+        if hard < NO_LIMIT and self.now_ns() >= hard * 10**9:
+            self.cancel()
+            send_to_process(self.process, SigInfo(SIGKILL))
+        else:
+            send_to_process(self.process, SigInfo(SIGXCPU, SI_KERNEL))
+
+
+def arm_cpu_limit(kernel: Kernel, process: Process) -> None:
+    """A process has a new limit of CPU time (or was born with one)."""
+    timer = process.itimers.get(CPU_LIMIT)
+    if timer is None:
+        timer = process.itimers[CPU_LIMIT] = CpuLimit(kernel, process)
+    timer.arm_limit()
+
+
 class PosixTimer(IntervalTimer):
     """timer_create(2)."""
 
@@ -112,14 +157,22 @@ class PosixTimer(IntervalTimer):
         self.value = 0
         self.target: Task | None = None
         self.overrun = 0
+        self.queued: SigInfo | None = None
+        """The signal sent last; while it is pending, further expiries only count."""
 
     def fire(self, missed: int) -> None:
-        self.overrun = min(missed, 0x7FFFFFFF)
         if not self.signo:
             return
+        queue = self.target.pending.queue if self.target else self.process.pending.queue
+        if self.queued is not None and any(info is self.queued for info in queue):
+            self.overrun = min(self.overrun + 1 + missed, 0x7FFFFFFF)
+            self.queued.overrun = self.overrun
+            return
+        self.overrun = min(missed, 0x7FFFFFFF)
         info = SigInfo(
             self.signo, SI_TIMER, value=self.value, timer_id=self.ident, overrun=self.overrun
         )
+        self.queued = info
         if self.target is not None:
             send_to_task(self.target, info)
         else:

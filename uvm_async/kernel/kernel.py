@@ -17,7 +17,9 @@ or is gone.  A task's `phase` says what that is:
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvm_async._host import lib
@@ -75,17 +77,19 @@ if TYPE_CHECKING:
 __all__ = ["Kernel"]
 
 ENOSYS = 38
+_TRACE = struct.Struct("<II8Q")
 KILL_MASK = sigmask(SIGKILL)
 PF_WRITE: int = lib.UVM_PF_WRITE
 PF_INSTR: int = lib.UVM_PF_INSTR
 MAX_PID = 32768
+WATCHDOG_NS = 500_000_000
 
 
 class Kernel(Entity):
     """Everything a machine knows."""
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
-        {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_fatal", "hook_trap",
+        {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_freeze", "on_fatal", "hook_trap",
          "observer", "after_schedule_hook", "sinks"}
     )  # fmt: skip
 
@@ -121,7 +125,11 @@ class Kernel(Entity):
         self.boot_realtime_ns = clock.realtime_ns()
         self.unknown_calls: dict[int, None] = {}
         self.forks = 0
-        self.watchdog_ns = 0
+        self.watchdog_ns = WATCHDOG_NS if clock.virtual else 0
+        self.freeze_every = 0
+        """Freeze and thaw at every so many traps (a test of everything that is state)."""
+        self.trace = b""
+        """Hash chain over all traps, under a virtual clock: two runs that agree here are one."""
         self.wake_mask = 0
         """Host signals that every stub keeps blocked (transport signal)."""
         self.hwcap = 0
@@ -142,6 +150,7 @@ class Kernel(Entity):
         self.observer: Observer | None = None
         self.after_schedule_hook: Callable[[], None] | None = None
         self.on_exit: Callable[[Process, int], None] | None = None
+        self.on_freeze: Callable[[], None] | None = None
         self.on_fatal: Callable[[BaseException], None] | None = None
         self.workers: Any = None
         self.sinks: dict[str, Any] = {}
@@ -195,7 +204,7 @@ class Kernel(Entity):
         if kind == TRAP_SYSCALL:
             u64 = physmem.u64
             regs = stub.regs
-            number = u64[regs + r.RAX]
+            number = u64[regs + r.RAX] & 0xFFFFFFFF  # the processor's entry looks at eax
             call = self.calls.get(number)
             if self.observer is not None:
                 self.observer.call_enter(task, number)
@@ -331,6 +340,32 @@ class Kernel(Entity):
             return True
         pending = task.pending.mask | task.process.pending.mask
         return bool(pending & ~task.blocked)
+
+    def note_trap(self, task: Task) -> None:
+        """Add a trap to the trace: who, why, where, and a call's number and arguments."""
+        stub = task.stub
+        assert stub is not None
+        physmem = self.physmem
+        at = stub.regs
+        u64 = physmem.u64
+        kind = physmem.u32[stub.u32 + TRAP]
+        fault = (0, 0)
+        if kind == TRAP_FAULT:  # whether a page was present is the Tlb's affair, not the guest's
+            fault = (u64[stub.u64 + FAULT_ADDR], u64[stub.u64 + FAULT_ERROR] & (PF_WRITE | PF_INSTR))
+        record = _TRACE.pack(
+            task.pid, kind, *fault, u64[at + r.RIP], u64[at + r.RAX], u64[at + r.RDI],
+            u64[at + r.RSI], u64[at + r.RDX], u64[at + r.RSP],
+        )  # fmt: skip
+        self.trace = blake2b(self.trace + record, digest_size=16).digest()
+
+    def at_rest(self) -> bool:
+        """Is every task in a trap, with no coroutine kept and nothing owed?"""
+        if self.sched.jobs or self.tlb.pending:
+            return False
+        return all(
+            task.coroutine is None and task.state is not TaskState.RUNNING
+            for task in self.tasks.values()
+        )
 
     # -- faults and exceptions
 

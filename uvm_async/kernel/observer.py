@@ -32,7 +32,9 @@ class Observer:
     def close(self) -> None:
         """The machine has gone: write what is left to write."""
 
-    def executed(self, task: Task, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
+    def executed(
+        self, task: Task, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]
+    ) -> None:
         """The embedder has started a program."""
 
     def call_enter(self, task: Task, number: int) -> None:

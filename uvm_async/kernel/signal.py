@@ -234,6 +234,15 @@ def _prepare(process: Process, info: SigInfo) -> bool:
     return True
 
 
+def _kill_group(process: Process) -> None:
+    """SIGKILL waits for nothing: the group is ending from here on, stopped or not."""
+    if process.exit_code is None:
+        process.exit_code = SIGKILL
+    process.stopped_by = 0
+    for task in process.tasks:
+        _signal_wake_up(task)
+
+
 def _wanted(task: Task, signo: int) -> bool:
     return not task.blocked & sigmask(signo) or signo == SIGKILL
 
@@ -242,6 +251,9 @@ def send_to_task(task: Task, info: SigInfo) -> None:
     """Direct a signal at one thread (tgkill, faults)."""
     process = task.process
     if task.state in (TaskState.ZOMBIE, TaskState.DEAD) or process.zombie:
+        return
+    if info.signo == SIGKILL:
+        _kill_group(process)
         return
     _prepare(process, info)
     if process.leader is not None and _ignored(process, task, info.signo):
@@ -268,6 +280,9 @@ def send_to_process(process: Process, info: SigInfo) -> None:
     """Direct a signal at a thread group (kill)."""
     if process.zombie or not process.tasks:
         return
+    if info.signo == SIGKILL:
+        _kill_group(process)
+        return
     _prepare(process, info)
     if all(_ignored(process, task, info.signo) for task in process.tasks):
         return
@@ -279,9 +294,6 @@ def send_to_process(process: Process, info: SigInfo) -> None:
             task.kernel.sched.poke_sigwait(task)
     if target is not None:
         _signal_wake_up(target)
-        if info.signo == SIGKILL:
-            for task in process.tasks:
-                _signal_wake_up(task)
 
 
 def force_signal(task: Task, info: SigInfo) -> None:

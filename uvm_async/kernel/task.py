@@ -62,6 +62,8 @@ class Process(Entity):
         self.stime_ns = 0
         self.cutime_ns = 0
         self.cstime_ns = 0
+        self.max_rss_pages = 0
+        self.child_max_rss_pages = 0
         self.itimers: dict[int, Any] = {}
         self.posix_timers: dict[int, Any] = {}
         self.child_subreaper = False

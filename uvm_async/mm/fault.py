@@ -146,16 +146,16 @@ async def _present(
             mm.set_pte(page, pte | A)
         return
     if pte & W:
-        if pte & CACHE and not pte & D and vma.mapping is not None:
-            vma.mapping.mark_dirty(vma.pgoff + ((page - vma.start) >> 12))
+        if pte & CACHE and not pte & D and not await _mkwrite(mm, vma, page, pte):
+            return
         mm.set_pte(page, pte | A | D)
         if not pte & D:
             mm.tlb.owe(mm, current, [(page, 4096)])
         return
     pfn = (pte & ADDR) >> 12
     if vma.shared:  # mprotect gave the right back
-        if pte & CACHE and vma.mapping is not None:
-            vma.mapping.mark_dirty(vma.pgoff + ((page - vma.start) >> 12))
+        if pte & CACHE and not await _mkwrite(mm, vma, page, pte):
+            return
         mm.set_pte(page, (pte & ~COW) | W | A | D)
         return
     if frames.refs(pfn) == 1 and not pte & CACHE:
@@ -167,6 +167,25 @@ async def _present(
     mm.tlb.owe(mm, current, [(page, 4096)])
     frames.put(pfn)  # never the last: the page cache or a relative holds another
     await mm.tlb.sync()
+
+
+async def _mkwrite(mm: Mm, vma: Vma, page: int, pte: int) -> bool:
+    """A shared file page is about to be written (Linux: page_mkwrite): room for it, dirty, new
+    times. False if the entry or area changed meanwhile. Raises BusError where there is no room."""
+    mapping = vma.mapping
+    if mapping is None:
+        return True
+    index = vma.pgoff + ((page - vma.start) >> 12)
+    start = index << 12
+    try:
+        await mapping.host.prepare_write(start, max(1, min(4096, mapping.host.size - start)))
+    except Errno:
+        raise BusError(BUS_ADRERR) from None
+    if mm.find(page) is not vma or mm.pte(page) != pte:
+        return False
+    mapping.mark_dirty(index)
+    mapping.host.mapped_write()
+    return True
 
 
 async def _file(mm: Mm, vma: Vma, page: int, write: bool) -> bool:
@@ -199,7 +218,10 @@ async def _file(mm: Mm, vma: Vma, page: int, write: bool) -> bool:
         if vma.prot & PROT_WRITE:
             bits |= W
         if write:
-            mapping.mark_dirty(index)
+            if not await _mkwrite(mm, vma, page, 0):
+                return False
+            if mapping.pages.get(index) != pfn:
+                return False
             frames.get(pfn)
             mm.set_pte(page, (pfn << 12) | bits | D)
             return True

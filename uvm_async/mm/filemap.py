@@ -47,6 +47,10 @@ class AddressSpace(Entity):
         """Who maps it (Linux: i_mmap)."""
         self.lock = Mutex()
         """Held while pages are read in, so that none is read twice."""
+        self.writeback_lock = Mutex()
+        """Held while dirty pages are written back: who waits for it waits for them."""
+        self.writing: dict[int, None] = {}
+        """Pages on their way to the backing store: not to be dropped."""
 
     # -- looking up and reading in
 
@@ -108,14 +112,14 @@ class AddressSpace(Entity):
     def drop_clean(self, want: int) -> int:
         """Forget up to `want` clean pages that nobody has mapped; answers frames freed."""
         freed = 0
-        if not self.host.evictable or self.lock.locked:
+        if not self.host.evictable:
             return 0
         frames = self.frames
         for index in list(self.pages):
             if freed >= want:
                 break
             pfn = self.pages[index]
-            if index not in self.dirty and frames.refs(pfn) == 1:
+            if index not in self.dirty and index not in self.writing and frames.refs(pfn) == 1:
                 del self.pages[index]
                 frames.put(pfn)
                 freed += 1
@@ -139,21 +143,32 @@ class AddressSpace(Entity):
 
     async def write_back(self) -> None:
         """Write every dirty page, in order, in runs. Raises EIO, ENOSPC (pages stay dirty)."""
-        host = self.host
-        if not host.evictable:
+        if not self.host.evictable:
             return
-        for start, count in _runs(sorted(self.dirty)):
-            for vma in list(self.vmas):
-                await vma.mm.write_protect_file(vma, start, count)
-            data = b"".join(self.frames.read(self.pages[i], 0, PAGE) for i in range(start, start + count))
-            for i in range(start, start + count):
-                self.dirty.pop(i, None)
-            try:
-                await host.write_pages(start, data)
-            except BaseException:
-                for i in range(start, start + count):
+        async with self.writeback_lock:
+            for start, count in _runs(sorted(self.dirty)):
+                for vma in list(self.vmas):
+                    await vma.mm.write_protect_file(vma, start, count)
+                # A truncate may have come in between.
+                for begin, length in _runs([i for i in range(start, start + count) if i in self.dirty]):
+                    await self._write_run(begin, length)
+
+    async def _write_run(self, start: int, count: int) -> None:
+        indices = range(start, start + count)
+        data = b"".join(self.frames.read(self.pages[i], 0, PAGE) for i in indices)
+        for i in indices:
+            del self.dirty[i]
+            self.writing[i] = None
+        try:
+            await self.host.write_pages(start, data)
+        except BaseException:
+            for i in indices:
+                if i in self.pages:
                     self.dirty[i] = None
-                raise
+            raise
+        finally:
+            for i in indices:
+                self.writing.pop(i, None)
 
 
 def _runs(indices: list[int], most: int = 256) -> list[tuple[int, int]]:
@@ -176,7 +191,7 @@ async def reclaim(frames: Frames, want: int) -> int:
     for cache in list(frames.caches):
         if freed >= want:
             break
-        if cache.lock.locked:
+        if cache.writeback_lock.locked:
             continue
         for vma in list(cache.vmas):
             await vma.mm.unmap_file_pages(vma)

@@ -28,6 +28,9 @@ class BackingStore(Protocol):
         """Make room (blocks, quota) for bytes [pos, pos + length); answers how many of them may
         be written (> 0). Raises ENOSPC, EFBIG."""
 
+    def mapped_write(self) -> None:
+        """A guest begins to write through a shared mapping: times change."""
+
     async def write_pages(self, index: int, data: bytes) -> None:
         """Write back whole pages (the last may be cut at `size`). Raises EIO, ENOSPC."""
 

@@ -19,7 +19,7 @@ from uvm_async.arch.physmem import TASK_SIZE
 from uvm_async.errors import Errno
 from uvm_async.mm.fault import MemoryFault, handle_mm_fault
 from uvm_async.mm.frames import SCRATCH_BYTES
-from uvm_async.mm.vma import MAP_GROWSDOWN, Vma
+from uvm_async.mm.vma import MAP_GROWSDOWN, VM_DONTCOPY, VM_LOCKED, VM_WIPEONFORK, Vma
 from uvm_async.state import Entity
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Mm(Entity):
         self.mmap_base = MMAP_BASE
         self.stack_limit_bytes = 8 << 20
         self.as_limit_bytes = (1 << 64) - 1
-        self.dumpable = 1
+        self.data_limit_bytes = (1 << 64) - 1
 
     # -- areas
 
@@ -245,9 +245,12 @@ class Mm(Entity):
                 setattr(child, name, value)
         if child.exe_file is not None:
             child.exe_file.refs += 1
+            child.exe_file.inode.writers -= 1
         shrunk: list[tuple[int, int]] = []
         try:
             for vma in self.vmas:
+                if vma.flags & VM_DONTCOPY:
+                    continue
                 if vma.file is not None:
                     vma.file.refs += 1
                 copy = Vma(
@@ -258,6 +261,9 @@ class Mm(Entity):
                 child.starts.append(copy.start)
                 if copy.mapping is not None:
                     copy.mapping.vmas[copy] = None
+                copy.flags &= ~VM_LOCKED
+                if vma.flags & VM_WIPEONFORK:
+                    continue
                 private = not vma.shared
                 if private and vma.max_prot & 2:
                     shrunk.append((vma.start, vma.end - vma.start))
@@ -296,6 +302,7 @@ class Mm(Entity):
                 await vma.file.put()
         if self.exe_file is not None:
             exe, self.exe_file = self.exe_file, None
+            exe.inode.writers += 1
             await exe.put()
 
     # -- access to guest memory

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["do_brk", "do_mmap", "do_munmap", "madvise_dontneed", "mprotect", "mremap"]
 
 MAX_MAP_COUNT = 65530
+PROT_GROWSDOWN = 0x01000000
+PROT_GROWSUP = 0x02000000
 MREMAP_MAYMOVE = 1
 MREMAP_FIXED = 2
 MREMAP_DONTUNMAP = 4
@@ -41,6 +43,10 @@ def _check_room(mm: Mm, length: int, *, private_writable: bool) -> None:
         raise Errno.ENOMEM
     if (mm.total_vm_pages << 12) + length > mm.as_limit_bytes:
         raise Errno.ENOMEM
+    if private_writable and mm.data_limit_bytes < 1 << 62:
+        data = sum(v.end - v.start for v in mm.vmas if v.prot & 2 and not v.shared)
+        if data + length > mm.data_limit_bytes:
+            raise Errno.ENOMEM
     # Heuristic overcommit: refuse what could never fit (man 5 proc, overcommit_memory 0).
     if private_writable and length >> 12 > mm.frames.total():
         raise Errno.ENOMEM
@@ -132,8 +138,16 @@ async def mprotect(mm: Mm, addr: int, length: int, prot: int, current: Task) -> 
     end = addr + length
     if end <= addr:
         raise Errno.ENOMEM
-    if prot & ~0x0300000F:
+    if prot & ~(PROT_GROWSDOWN | PROT_GROWSUP | 0xF) or prot & PROT_GROWSUP:
         raise Errno.EINVAL
+    if prot & PROT_GROWSDOWN:
+        vma = mm.find(addr)
+        if vma is None:
+            raise Errno.ENOMEM
+        if not vma.flags & MAP_GROWSDOWN:
+            raise Errno.EINVAL
+        length += addr - vma.start
+        addr = vma.start
     prot &= 7
     position = addr
     failure: type[Errno] | None = None

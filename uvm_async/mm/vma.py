@@ -32,6 +32,11 @@ MAP_POPULATE: Final = 0x8000
 MAP_STACK: Final = 0x20000
 MAP_FIXED_NOREPLACE: Final = 0x100000
 
+# Above the flags of mmap(2), what else an area's `flags` say.
+VM_DONTCOPY: Final = 1 << 32
+VM_WIPEONFORK: Final = 1 << 33
+VM_LOCKED: Final = 1 << 34
+
 
 class Vma(Entity):
     """Addresses [start, end), page-aligned."""

@@ -290,9 +290,7 @@ class SocketFile(File):
         kernel = socket.sb.kernel
         mount = internal_mount(kernel, SockFs)
         ino = socket.sb.new_ino()
-        inode = Inode(
-            socket.sb, ino, stat.S_IFSOCK | 0o777, now_ns=kernel.clock.realtime_ns()
-        )
+        inode = Inode(socket.sb, ino, stat.S_IFSOCK | 0o777, now_ns=kernel.clock.realtime_ns())
         super().__init__(pseudo_path(mount, inode, b"socket:[%d]" % ino), O_RDWR | flags)
         self.socket = socket
 

@@ -60,7 +60,7 @@ class Scheduler(Entity):
     """Runs tasks on vCPUs."""
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
-        {"family", "loop", "_active", "_poked", "_armed_ns", "_tick_ns", "jobs"}
+        {"family", "loop", "_active", "_poked", "_armed_ns", "_tick_ns", "_watched_traps", "jobs"}
     )
 
     def __init__(self, kernel: Kernel, cpus: int, policy: Policy) -> None:
@@ -71,6 +71,7 @@ class Scheduler(Entity):
         self.switches = 0
         self.irq_depth = 0
         self.irq_held = False
+        self.freeze_due = False
         self.stopped = False
         """Nothing is dispatched (a freeze, or the machine is going down)."""
         self.family: StubFamily
@@ -82,6 +83,7 @@ class Scheduler(Entity):
         self._poked = False
         self._armed_ns = 0
         self._tick_ns = 0
+        self._watched_traps = -1
         self.jobs: dict[Task, asyncio.Future[Any]] = {}
 
     def attach(self, family: StubFamily, loop: asyncio.AbstractEventLoop) -> None:
@@ -132,9 +134,7 @@ class Scheduler(Entity):
         if task.state is BLOCKED:
             self.wake(task)
         elif task.state is STOPPED:
-            if task.process.exit_code is not None or task.pending.mask & 1 << 8 or (
-                task.process.pending.mask & 1 << 8
-            ):
+            if task.process.exit_code is not None or task.exiting:
                 self.wake(task)
         elif task.state is RUNNING and task.stub is not None:
             self.family.kick(task.stub, preempt=True)
@@ -225,6 +225,9 @@ class Scheduler(Entity):
         task.phase = "trap"
         self.traps += 1
         kernel.clock.on_trap()
+        clock_virtual = kernel.clock.virtual
+        if clock_virtual:
+            kernel.note_trap(task)
         now = kernel.clock.monotonic_ns()
         delta = now - vcpu.since_ns
         task.utime_ns += delta
@@ -234,6 +237,8 @@ class Scheduler(Entity):
             kernel.tlb.acknowledged(task)
         if kernel.hook_trap is not None:
             kernel.hook_trap(task)
+        if clock_virtual and kernel.freeze_every and self._freeze_here():
+            return
         if self.stopped:
             return
         self._active = True
@@ -241,6 +246,31 @@ class Scheduler(Entity):
             self._run(task, vcpu)
         finally:
             self._active = False
+
+    def _freeze_here(self) -> bool:
+        """Every so many traps the machine is frozen and thawed, as soon as it is at rest."""
+        kernel = self.kernel
+        if self.traps % kernel.freeze_every == 0:
+            self.freeze_due = True
+        if not self.freeze_due or kernel.on_freeze is None or not kernel.at_rest():
+            return False
+        self.freeze_due = False
+        self.stopped = True
+        kernel.on_freeze()
+        return True
+
+    def thawed_run(self) -> None:
+        """Go on after a thaw: whoever stood in its trap first."""
+        self.stopped = False
+        for vcpu in self.vcpus:
+            task = vcpu.current
+            if task is not None:
+                self._active = True
+                try:
+                    self._run(task, vcpu)
+                finally:
+                    self._active = False
+        self.schedule()
 
     def on_ack(self, stub: Stub) -> None:
         """A running stub has done its shootdowns."""
@@ -256,6 +286,8 @@ class Scheduler(Entity):
         clock = self.kernel.clock
         if isinstance(clock, RealClock):
             self.kernel.timers.expire(clock.monotonic_ns())
+        else:
+            self._watchdog()
         if len(self.policy):
             now = clock.monotonic_ns()
             for vcpu in self.usable:
@@ -268,6 +300,19 @@ class Scheduler(Entity):
                 if self.policy.tick(current):
                     self.resched(vcpu)
         self.kernel.on_tick()
+
+    def _watchdog(self) -> None:
+        """Virtual time does not pass in a guest that never traps: stop it, and say so."""
+        vcpu = self.vcpus[0]
+        stuck = vcpu.current is not None and vcpu.current.state is RUNNING
+        if stuck and self._watched_traps == self.traps:
+            self.kernel.deterministic = False
+            deadline = self.kernel.timers.next_deadline_ns()
+            if deadline is not None and isinstance(self.kernel.clock, VirtualClock):
+                self.kernel.clock.advance_to(deadline)
+                self.kernel.timers.expire(deadline)
+            self.resched(vcpu)
+        self._watched_traps = self.traps
 
     # -- running
 

@@ -7,9 +7,11 @@ arguments cost.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, Final
 
 import uvm_async.syscalls
@@ -37,12 +39,18 @@ class Entry:
         self.call = call
         self.number = number
         self.is_async = call.is_async
-        arguments = ", ".join(
-            _DECODE[kind.ctype].format(reg=reg)
-            for (_, kind), reg in zip(call.params, ARGUMENT_REGISTERS, strict=False)
-        )
-        source = f"lambda task, u, i: handler(task, {arguments})"
-        self.invoke: Callable[[Any, Any, int], Any] = eval(source, {"handler": call.handler})
+        code = _decoder(tuple(kind.ctype for _, kind in call.params))
+        self.invoke: Callable[[Any, Any, int], Any] = eval(code, {"handler": call.handler})
+
+
+@functools.cache
+def _decoder(ctypes: tuple[str, ...]) -> CodeType:
+    """The code for arguments of these types; few combinations serve all calls."""
+    arguments = ", ".join(
+        _DECODE[ctype].format(reg=reg)
+        for ctype, reg in zip(ctypes, ARGUMENT_REGISTERS, strict=False)
+    )
+    return compile(f"lambda task, u, i: handler(task, {arguments})", "<arguments>", "eval")
 
 
 CallTable = dict[int, Entry]

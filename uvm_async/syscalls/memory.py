@@ -22,16 +22,23 @@ from uvm_async.mm.vma import (
     MAP_TYPE,
     PROT_EXEC,
     PROT_WRITE,
+    VM_DONTCOPY,
+    VM_LOCKED,
+    VM_WIPEONFORK,
 )
 from uvm_async.syscalls.table import Addr, Fd, Flags, Int, Size, ULong, syscall
 
 if TYPE_CHECKING:
     from uvm_async.kernel.task import Task
+    from uvm_async.mm.mm import Mm
 
+KNOWN_FLAGS: Final = 0x7FF33  # LEGACY_MAP_MASK of <linux/mman.h>
 MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
 MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
 MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK = 8, 9, 10, 11
-MADV_ACCEPTED: Final = (12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
+MADV_WIPEONFORK, MADV_KEEPONFORK = 18, 19
+MADV_POPULATE_READ, MADV_POPULATE_WRITE = 22, 23
+MADV_ACCEPTED: Final = (12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 
 
 @syscall("mmap")
@@ -42,6 +49,10 @@ async def sys_mmap(
     mm = task.mm
     if offset & 4095:
         raise Errno.EINVAL
+    if page_align(length) >= 1 << 64:
+        raise Errno.ENOMEM
+    if (offset >> 12) + (page_align(length) >> 12) >= 1 << 52 and length:
+        raise Errno.EOVERFLOW
     kind = flags & MAP_TYPE
     file = None
     mapping = None
@@ -52,6 +63,8 @@ async def sys_mmap(
             raise Errno.EINVAL
         if kind not in (MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE):
             raise Errno.EINVAL
+        if kind == MAP_SHARED_VALIDATE and flags & ~KNOWN_FLAGS:
+            raise Errno.EOPNOTSUPP
         if not file.readable:
             raise Errno.EACCES
         if kind != MAP_PRIVATE and not file.writable:
@@ -131,6 +144,14 @@ def _range(addr: int, length: int) -> int:
     return end
 
 
+FORK_SET: Final = {
+    MADV_DONTFORK: VM_DONTCOPY, MADV_DOFORK: 0, MADV_WIPEONFORK: VM_WIPEONFORK, MADV_KEEPONFORK: 0
+}  # fmt: skip
+FORK_CLEARED: Final = {
+    MADV_DONTFORK: 0, MADV_DOFORK: VM_DONTCOPY, MADV_WIPEONFORK: 0, MADV_KEEPONFORK: VM_WIPEONFORK
+}  # fmt: skip
+
+
 @syscall("madvise", missing="advice other than DONTNEED, FREE and REMOVE changes nothing")
 async def sys_madvise(task: Task, addr: Addr, length: Size, advice: Int) -> int:
     """Advice about use of memory. man 2 madvise."""
@@ -152,6 +173,17 @@ async def sys_madvise(task: Task, addr: Addr, length: Size, advice: Int) -> int:
             await mm_ops.madvise_dontneed(mm, start, stop, task)
         elif advice == MADV_FREE or (advice == MADV_REMOVE and not vma.shared):
             raise Errno.EINVAL
+        elif advice in (MADV_DONTFORK, MADV_DOFORK, MADV_WIPEONFORK, MADV_KEEPONFORK):
+            if advice == MADV_WIPEONFORK and vma.mapping is not None:
+                raise Errno.EINVAL
+            mm.split(start)
+            mm.split(stop)
+            for part in mm.overlapping(start, stop):
+                part.flags = part.flags & ~FORK_CLEARED[advice] | FORK_SET[advice]
+        elif advice in (MADV_POPULATE_READ, MADV_POPULATE_WRITE):
+            write = advice == MADV_POPULATE_WRITE
+            if await mm.fault_in(start, stop - start, write=write) < stop - start:
+                raise Errno.EFAULT if vma.prot & (2 if write else 1) else Errno.EINVAL
     if hole or position < end:
         raise Errno.ENOMEM
     return 0
@@ -170,6 +202,8 @@ async def sys_msync(task: Task, addr: Addr, length: Size, flags: Flags) -> int:
         if vma.start > position:
             hole = True
         position = vma.end
+        if flags & MS_INVALIDATE and vma.flags & VM_LOCKED:
+            raise Errno.EBUSY
         if flags & MS_SYNC and vma.shared and vma.file is not None and vma.mapping is not None:
             file = vma.file
             await filemap_fsync(vma.mapping)
@@ -216,8 +250,16 @@ async def _mlock(task: Task, addr: int, length: int) -> int:
         position = vma.end
     if position < end:
         raise Errno.ENOMEM
+    _set_locked(mm, start, end, True)
     await mm.fault_in(start, end - start, write=False)
     return 0
+
+
+def _set_locked(mm: Mm, start: int, end: int, locked: bool) -> None:
+    mm.split(start)
+    mm.split(end)
+    for vma in mm.overlapping(start, end):
+        vma.flags = vma.flags | VM_LOCKED if locked else vma.flags & ~VM_LOCKED
 
 
 @syscall("mlock")
@@ -237,6 +279,7 @@ async def sys_mlock2(task: Task, addr: Addr, length: Size, flags: Flags) -> int:
 @syscall("munlock")
 def sys_munlock(task: Task, addr: Addr, length: Size) -> int:
     """man 2 munlock."""
+    _set_locked(task.mm, addr & ~4095, page_align(addr + length), False)
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from uvm_async.errors import Errno
 from uvm_async.kernel.uts import MACHINE, RELEASE, SYSNAME, VERSION
+from uvm_async.kernel.itimer import arm_cpu_limit, cpu_time_ns, thread_cpu_time_ns
 from uvm_async.syscalls.process import rusage
 from uvm_async.syscalls.table import Addr, Flags, Int, Pid, Size, UInt, ULong, syscall
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 INFINITY: Final = (1 << 64) - 1
 RLIM_NLIMITS: Final = 16
-RLIMIT_STACK, RLIMIT_NOFILE, RLIMIT_AS = 3, 7, 9
+RLIMIT_CPU, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_NOFILE, RLIMIT_AS = 0, 2, 3, 7, 9
 NR_OPEN: Final = 1 << 20
 CAP_SYS_RESOURCE, CAP_SYS_ADMIN = 24, 21
 PER_QUERY: Final = 0xFFFFFFFF
@@ -108,11 +109,15 @@ async def sys_prlimit64(task: Task, pid: Pid, resource: UInt, new: Addr, old: Ad
         if hard > before[1] and not task.cred.capable(CAP_SYS_RESOURCE):
             raise Errno.EPERM
         limits[resource] = (soft, hard)
+        if resource == RLIMIT_CPU:
+            arm_cpu_limit(task.kernel, target.process)
         for thread in target.process.tasks:
             if resource == RLIMIT_STACK:
                 thread.mm.stack_limit_bytes = min(soft, 1 << 35)
             elif resource == RLIMIT_AS:
                 thread.mm.as_limit_bytes = soft
+            elif resource == RLIMIT_DATA:
+                thread.mm.data_limit_bytes = soft
     if old:
         await task.mm.copy_to_user(old, struct.pack("<QQ", *before))
     return 0
@@ -145,15 +150,13 @@ async def sys_getrusage(task: Task, who: Int, out: Addr) -> int:
     if who == -1:
         times = p.cutime_ns, p.cstime_ns
     elif who == 0:
-        times = (
-            p.utime_ns + sum(t.utime_ns for t in p.tasks),
-            p.stime_ns + sum(t.stime_ns for t in p.tasks),
-        )
+        times = cpu_time_ns(p), 0
     elif who == 1:
-        times = task.utime_ns, task.stime_ns
+        times = thread_cpu_time_ns(task), 0
     else:
         raise Errno.EINVAL
-    await task.mm.copy_to_user(out, rusage(*times, task.mm.rss_pages() * 4))
+    pages = p.child_max_rss_pages if who == -1 else task.mm.rss_pages()
+    await task.mm.copy_to_user(out, rusage(*times, pages * 4))
     return 0
 
 

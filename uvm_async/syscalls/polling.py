@@ -116,7 +116,7 @@ def _scan(task: Task, fds: list[tuple[int, int]]) -> tuple[list[int], list[WaitQ
             answers.append(POLLNVAL)
             continue
         answers.append(file.poll(task) & (events | POLLERR | POLLHUP) & 0xFFFF)
-        queues += file.poll_queues()
+        queues += file.poll_queues_of(task)
     return answers, queues
 
 
@@ -217,7 +217,7 @@ def _scan_sets(task: Task, n: int, sets: list[int]) -> tuple[list[int], list[Wai
         for at, meaning in enumerate((IN_SET, OUT_SET, EX_SET)):
             if sets[at] & bit and mask & meaning:
                 results[at] |= bit
-        queues += file.poll_queues()
+        queues += file.poll_queues_of(task)
     return results, queues
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from uvm_async.arch.physmem import TASK_SIZE
 from uvm_async.arch.stub import FS_BASE, GS_BASE
 from uvm_async.errors import Errno
+from uvm_async.fs.pidfd import pidfd_file
 from uvm_async.kernel.exec import do_execve
 from uvm_async.kernel.exit import group_exit, release_process
 from uvm_async.kernel.fork import CSIGNAL, CloneArgs, do_clone
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 CLONE_VM_VFORK: Final = 0x4100
 SIGCHLD: Final = 17
+O_NONBLOCK: Final = 0o4000
 WNOHANG: Final = 1
 WUNTRACED: Final = 2
 WSTOPPED: Final = 2
@@ -70,28 +72,33 @@ async def sys_clone(
     """Create a process or thread. man 2 clone."""
     return await do_clone(
         task,
-        CloneArgs(flags & ~CSIGNAL, stack, parent_tid, child_tid, tls, flags & CSIGNAL),
+        CloneArgs(
+            flags & ~CSIGNAL, stack, parent_tid, child_tid, tls, flags & CSIGNAL, parent_tid
+        ),
     )
 
 
-@syscall("clone3", missing="pidfds, cgroups, namespaces and set_tid are refused")
+@syscall("clone3", missing="cgroups, namespaces and set_tid are refused")
 async def sys_clone3(task: Task, args: Addr, size: Size) -> int:
     """Create a process or thread, arguments in a structure. man 2 clone3."""
-    if size < 64:
-        raise Errno.EINVAL
     if size > 4096:
         raise Errno.E2BIG
-    data = (await task.mm.copy_from_user(args, min(size, 88))).ljust(88, b"\0")
-    flags, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, n, _ = (
+    if size < 64:
+        raise Errno.EINVAL
+    data = (await task.mm.copy_from_user(args, size)).ljust(88, b"\0")
+    if any(data[88:]):
+        raise Errno.E2BIG
+    data = data[:88]
+    flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, n, _ = (
         struct.unpack("<11Q", data)
     )
     if flags & CSIGNAL or exit_signal & ~CSIGNAL or set_tid or n:
         raise Errno.EINVAL
     if bool(stack) != bool(stack_size):
         raise Errno.EINVAL
+    top = stack + stack_size if stack else 0
     return await do_clone(
-        task,
-        CloneArgs(flags, stack + stack_size if stack else 0, parent_tid, child_tid, tls, exit_signal),
+        task, CloneArgs(flags, top, parent_tid, child_tid, tls, exit_signal, pidfd)
     )
 
 
@@ -249,12 +256,17 @@ async def sys_wait4(task: Task, pid: Pid, status: Addr, options: Flags, usage: A
         await task.mm.copy_to_user(status, event.wait_status.to_bytes(4, "little"))
     if usage:
         await task.mm.copy_to_user(
-            usage, rusage(child.utime_ns + child.cutime_ns, child.stime_ns + child.cstime_ns)
+            usage,
+            rusage(
+                child.utime_ns + child.cutime_ns,
+                child.stime_ns + child.cstime_ns,
+                max(child.max_rss_pages, child.child_max_rss_pages) * 4,
+            ),
         )
     return child.pid
 
 
-@syscall("waitid", missing="P_PIDFD")
+@syscall("waitid")
 async def sys_waitid(
     task: Task, which: Int, pid: Pid, info: Addr, options: Flags, usage: Addr
 ) -> int:
@@ -262,11 +274,19 @@ async def sys_waitid(
     known = WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE
     if options & 0xFFFFFFFF & ~known or not options & (WEXITED | WSTOPPED | WCONTINUED):
         raise Errno.EINVAL
-    if which not in (P_ALL, P_PID, P_PGID) or (which == P_PID and pid <= 0) or pid < 0:
+    if not P_ALL <= which <= P_PIDFD or (which == P_PID and pid <= 0) or pid < 0:
         raise Errno.EINVAL
+    nonblock = False
     if which == P_PGID and pid == 0:
         pid = task.process.pgrp
+    elif which == P_PIDFD:
+        file = pidfd_file(task.files.get(pid))
+        which, pid = P_PID, 0 if file.reaped else file.process.pid
+        nonblock = bool(file.flags & O_NONBLOCK) and not options & WNOHANG
+        options |= WNOHANG if nonblock else 0
     event = await _wait(task, which, pid, options & 0xFFFFFFFF)
+    if event is None and nonblock:
+        raise Errno.EAGAIN
     if event is not None:
         child = event.process
         uid = child.leader.cred.uid if child.leader is not None else 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from uvm_async.errors import Errno
+from uvm_async.fs.file import AT_END, RegularFile
 from uvm_async.fs.lifetime import held_fd
 from uvm_async.mm.iov import UserIter
 from uvm_async.syscalls.abi import IOVEC
@@ -29,8 +30,6 @@ TASK_SIZE: Final = (1 << 47) - 4096
 IOV_MAX: Final = 1024
 RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT, RWF_APPEND = 1, 2, 4, 8, 16
 RWF_SUPPORTED: Final = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND
-O_APPEND: Final = 0o2000
-O_NONBLOCK: Final = 0o4000
 
 
 def check_range(addr: int, count: int) -> None:
@@ -149,7 +148,12 @@ async def _vector(
             return 0
         if not write:
             return await file.read_iter(task, it, pos)
-        done = await file.write_iter(task, it, pos)
+        if flags & RWF_APPEND and isinstance(file, RegularFile):
+            done = await file.write_iter(task, it, AT_END)
+            if pos is None:
+                file.pos = file.inode.size
+        else:
+            done = await file.write_iter(task, it, pos)
         if flags & (RWF_DSYNC | RWF_SYNC) and done:
             await file.fsync(data_only=not flags & RWF_SYNC)
         return done
@@ -192,7 +196,7 @@ async def sys_preadv2(
     return await _vector(task, fd, vec, vlen, pos, flags, write=False)
 
 
-@syscall("pwritev2", missing="RWF_NOWAIT may wait; RWF_APPEND needs O_APPEND.")
+@syscall("pwritev2", missing="RWF_NOWAIT may wait.")
 async def sys_pwritev2(
     task: Task, fd: Fd, vec: Addr, vlen: ULong, pos_low: Long, pos_high: ULong, flags: Flags
 ) -> int:

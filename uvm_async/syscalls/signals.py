@@ -32,6 +32,7 @@ SS_ONSTACK, SS_DISABLE = 1, 2
 MINSIGSTKSZ: Final = 2048
 SIGACTION: Final = struct.Struct("<QQQQ")
 CAP_KILL: Final = 5
+RLIMIT_SIGPENDING: Final = 11
 
 
 def _check_size(size: int) -> None:
@@ -193,6 +194,8 @@ def _may_kill(task: Task, process: Process, signo: int) -> bool:
 
 
 def _kill(task: Task, process: Process, info: SigInfo) -> None:
+    if not 0 <= info.signo <= 64:
+        raise Errno.EINVAL
     if not _may_kill(task, process, info.signo):
         raise Errno.EPERM
     if info.signo:
@@ -202,8 +205,6 @@ def _kill(task: Task, process: Process, info: SigInfo) -> None:
 @syscall("kill")
 def sys_kill(task: Task, pid: Pid, signo: Signal) -> int:
     """Send a signal to a process, a group, or everybody. man 2 kill."""
-    if not 0 <= signo <= 64:
-        raise Errno.EINVAL
     kernel = task.kernel
     info = SigInfo(signo, SI_USER, pid=task.tgid, uid=task.cred.uid)
     if pid > 0:
@@ -239,8 +240,11 @@ def _tkill(task: Task, tgid: int | None, tid: int, info: SigInfo) -> int:
     target = task.kernel.tasks.get(tid)
     if target is None or (tgid is not None and target.tgid != tgid):
         raise Errno.ESRCH
+    if not 0 <= info.signo <= 64:
+        raise Errno.EINVAL
     if not _may_kill(task, target.process, info.signo):
         raise Errno.EPERM
+    _check_queue(target.process, info)
     if info.signo:
         send_to_task(target, info)
     return 0
@@ -249,7 +253,7 @@ def _tkill(task: Task, tgid: int | None, tid: int, info: SigInfo) -> int:
 @syscall("tkill")
 def sys_tkill(task: Task, tid: Pid, signo: Signal) -> int:
     """Send a signal to a thread. man 2 tkill."""
-    if tid <= 0 or not 0 <= signo <= 64:
+    if tid <= 0:
         raise Errno.EINVAL
     return _tkill(task, None, tid, SigInfo(signo, SI_TKILL, pid=task.tgid, uid=task.cred.uid))
 
@@ -257,9 +261,19 @@ def sys_tkill(task: Task, tid: Pid, signo: Signal) -> int:
 @syscall("tgkill")
 def sys_tgkill(task: Task, tgid: Pid, tid: Pid, signo: Signal) -> int:
     """Send a signal to a thread of a process. man 2 tgkill."""
-    if tid <= 0 or tgid <= 0 or not 0 <= signo <= 64:
+    if tid <= 0 or tgid <= 0:
         raise Errno.EINVAL
     return _tkill(task, tgid, tid, SigInfo(signo, SI_TKILL, pid=task.tgid, uid=task.cred.uid))
+
+
+def _check_queue(process: Process, info: SigInfo) -> None:
+    """RLIMIT_SIGPENDING: a queued real-time signal that finds no room is refused."""
+    if info.signo < 32 or info.code >= 0:
+        return
+    limit = process.rlimits.get(RLIMIT_SIGPENDING, (1 << 63, 0))[0]
+    queued = len(process.pending.queue) + sum(len(t.pending.queue) for t in process.tasks)
+    if queued >= limit:
+        raise Errno.EAGAIN
 
 
 async def _read_info(task: Task, addr: int, signo: int) -> SigInfo:
@@ -275,11 +289,10 @@ async def sys_rt_sigqueueinfo(task: Task, tgid: Pid, signo: Signal, info: Addr) 
     data = await _read_info(task, info, signo)
     if (data.code >= 0 or data.code == SI_TKILL) and tgid != task.tgid:
         raise Errno.EPERM
-    if not 0 <= signo <= 64:
-        raise Errno.EINVAL
     process = task.kernel.processes.get(tgid)
     if process is None:
         raise Errno.ESRCH
+    _check_queue(process, data)
     _kill(task, process, data)
     return 0
 
@@ -292,8 +305,6 @@ async def sys_rt_tgsigqueueinfo(task: Task, tgid: Pid, tid: Pid, signo: Signal, 
     data = await _read_info(task, info, signo)
     if (data.code >= 0 or data.code == SI_TKILL) and tgid != task.tgid:
         raise Errno.EPERM
-    if not 0 <= signo <= 64:
-        raise Errno.EINVAL
     return _tkill(task, tgid, tid, data)
 
 

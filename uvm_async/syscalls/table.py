@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
+from uvm_async.errors import Errno
+
 __all__ = [
     "NO_RESULT",
     "Addr",
@@ -35,6 +37,7 @@ __all__ = [
     "SyscallDef",
     "UInt",
     "ULong",
+    "refused",
     "registered",
     "syscall",
 ]
@@ -77,6 +80,8 @@ class SyscallDef:
     is_async: bool
     missing: str
     """What is not supported yet, as a sentence; empty if complete."""
+    refused: str = ""
+    """The name of the error that it always answers, on purpose; `missing` says why."""
 
 
 _REGISTERED: dict[str, SyscallDef] = {}
@@ -91,16 +96,15 @@ def syscall(*names: str, missing: str = "") -> Callable[[Callable[..., Any]], Ca
 
     def register(handler: Callable[..., Any]) -> Callable[..., Any]:
         params: list[tuple[str, Kind]] = []
-        for parameter in list(inspect.signature(handler).parameters.values())[1:]:
-            hint = parameter.annotation
+        code = handler.__code__
+        for name in code.co_varnames[1 : code.co_argcount]:
+            hint = handler.__annotations__.get(name)
             if isinstance(hint, str):
-                hint = eval(hint, handler.__globals__)
+                hint = handler.__globals__.get(hint) or eval(hint, handler.__globals__)
             kinds = [k for k in get_args(hint)[1:] if isinstance(k, Kind)]
             if get_origin(hint) is not Annotated or not kinds:
-                raise TypeError(
-                    f"{handler.__name__}: argument {parameter.name!r} has no system call type"
-                )
-            params.append((parameter.name, kinds[0]))
+                raise TypeError(f"{handler.__name__}: argument {name!r} has no system call type")
+            params.append((name, kinds[0]))
         for name in names:
             if name in _REGISTERED:
                 raise TypeError(f"system call {name!r} registered twice")
@@ -110,6 +114,17 @@ def syscall(*names: str, missing: str = "") -> Callable[[Callable[..., Any]], Ca
         return handler
 
     return register
+
+
+def refused(name: str, error: type[Errno], why: str) -> None:
+    """Declare a call that is known and always answers `error`; `why` is a sentence."""
+
+    def refuse(task: object) -> int:
+        raise error
+
+    if name in _REGISTERED:
+        raise TypeError(f"system call {name!r} registered twice")
+    _REGISTERED[name] = SyscallDef(name, refuse, (), False, why, error.__name__)
 
 
 def registered() -> dict[str, SyscallDef]:

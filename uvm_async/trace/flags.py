@@ -14,7 +14,16 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["BITS", "ENUMS", "bits", "errno_name", "mode_name", "number", "signal_name", "signal_set"]
+__all__ = [
+    "BITS",
+    "ENUMS",
+    "bits",
+    "errno_name",
+    "mode_name",
+    "number",
+    "signal_name",
+    "signal_set",
+]
 
 Table = Mapping[int, str]
 
@@ -208,7 +217,9 @@ def clone_flags(value: int) -> str:
 
 def signal_name(signo: int) -> str:
     """SIGINT, SIGRT_3, or the number."""
-    if 34 <= signo <= 64:
+    if signo == 32:
+        return "SIGRTMIN"
+    if 33 <= signo <= 64:
         return f"SIGRT_{signo - 32}"
     try:
         return signal.Signals(signo).name
@@ -221,9 +232,7 @@ def signal_set(mask: int) -> str:
     mask &= (1 << 64) - 1
     inverted = mask.bit_count() > 32
     shown = ~mask & (1 << 64) - 1 if inverted else mask
-    names = [
-        signal_name(n).removeprefix("SIG") for n in range(1, 65) if shown >> (n - 1) & 1
-    ]
+    names = [signal_name(n).removeprefix("SIG") for n in range(1, 65) if shown >> (n - 1) & 1]
     return f"{'~' if inverted else ''}[{' '.join(names)}]"
 
 

@@ -106,17 +106,16 @@ static void ring(uint64_t *samples, long count, long tasks, long bytes) {
     while (*ready < tasks - 1)
         sched_yield();
     for (long i = -(count / 10 + 1); i < count; i++) {
-        long before = *switches;
+        *last = 0;
+        long before = ++*switches;
         uint64_t start = now();
         do {
             touch(own, touched);
             sched_yield();
         } while (*switches == before);
         uint64_t took = now() - start;
-        *last = 0;
-        ++*switches;
         if (i >= 0)
-            samples[i] = took / (*switches - before);
+            samples[i] = took / (*switches + 1 - before);
     }
     *stop = 1;
     while (wait(NULL) > 0)

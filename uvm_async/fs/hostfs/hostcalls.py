@@ -5,8 +5,9 @@ What may block is run by the machine's workers; what cannot is called inline:
   all, and with RESOLVE_NO_XDEV never enters another mount;
 - `read_cached`: preadv2(2) with RWF_NOWAIT answers from the host's page cache or not at all.
 
-A descriptor is a `HostFd`: closed when the last reference to it is gone, so that a call that was
-given up half-way leaves nothing open.
+A descriptor is a `HostFd`: closed when the last reference to it is gone. Functions take the object,
+never its number: a call that was given up half-way leaves nothing open, and a worker that is still
+at it keeps what it uses.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ __all__ = [
     "HostFd",
     "Listed",
     "Reach",
+    "attributes",
+    "figures",
     "find",
     "find_cached",
     "list_directory",
@@ -276,6 +279,16 @@ def read_exactly(fd: HostFd, count: int, offset: int) -> bytes:
 def read_link(place: HostFd) -> bytes:
     """The text of the symlink at `place`. May block; raises OSError."""
     return os.readlink(b"", dir_fd=place.fd)
+
+
+def attributes(place: HostFd) -> os.stat_result:
+    """fstat(2). May block where the file system is not local."""
+    return os.fstat(place.fd)
+
+
+def figures(place: HostFd) -> os.statvfs_result:
+    """statfs(2). May block."""
+    return os.fstatvfs(place.fd)
 
 
 def list_directory(place: HostFd) -> list[Listed]:

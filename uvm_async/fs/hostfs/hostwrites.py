@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Final, Protocol
+from typing import Final
 
 from uvm_async.fs.hostfs.hostcalls import Access, HostFd
 
 __all__ = [
-    "Removal",
     "change_mode",
     "change_owner",
     "change_times",
@@ -21,6 +20,10 @@ __all__ = [
     "make_link",
     "make_symlink",
     "move",
+    "preallocate",
+    "remove_directory",
+    "remove_name",
+    "set_size",
     "sync_place",
     "write_all",
 ]
@@ -34,12 +37,6 @@ UTIME_OMIT: Final = (1 << 30) - 2
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _LIBC.syscall.restype = ctypes.c_long
-
-
-class Removal(Protocol):
-    """os.unlink or os.rmdir."""
-
-    def __call__(self, path: bytes, *, dir_fd: int) -> None: ...
 
 
 def _check(result: int) -> None:
@@ -90,6 +87,26 @@ def move(source: HostFd, old: bytes, place: HostFd, new: bytes, exchange: bool) 
         _check(_LIBC.syscall(SYS_RENAMEAT2, source.fd, old, place.fd, new, RENAME_EXCHANGE))
     else:
         os.rename(old, new, src_dir_fd=source.fd, dst_dir_fd=place.fd)
+
+
+def remove_name(place: HostFd, name: bytes) -> None:
+    """unlink(2)."""
+    os.unlink(name, dir_fd=place.fd)
+
+
+def remove_directory(place: HostFd, name: bytes) -> None:
+    """rmdir(2)."""
+    os.rmdir(name, dir_fd=place.fd)
+
+
+def set_size(fd: HostFd, size: int) -> None:
+    """ftruncate(2)."""
+    os.ftruncate(fd.fd, size)
+
+
+def preallocate(fd: HostFd, offset: int, length: int) -> None:
+    """fallocate(2), the plain kind."""
+    os.posix_fallocate(fd.fd, offset, length)
 
 
 def change_mode(place: HostFd, mode: int) -> None:

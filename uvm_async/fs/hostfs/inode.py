@@ -16,6 +16,7 @@ from uvm_async.errors import Errno
 from uvm_async.fs.hostfs.hostcalls import (
     Access,
     Reach,
+    attributes,
     list_directory,
     read_cached,
     read_exactly,
@@ -79,9 +80,9 @@ class HostInode(Inode):
         if self.hostfs.live:
             place = await self.hostfs.open(self, Access.PLACE)
             if self.reach >= Reach.LOCAL:
-                self.look_again(os.fstat(place.fd))
+                self.look_again(attributes(place))
             else:
-                self.look_again(await self.hostfs.in_worker(os.fstat, place.fd))
+                self.look_again(await self.hostfs.in_worker(attributes, place))
 
 
 class HostSymlink(HostInode):

@@ -27,9 +27,10 @@ import enum
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, TypeVarTuple
 
 from uvm_async.errors import Errno, UsageError, from_oserror
+from uvm_async.fs.hostfs import hostcalls
 from uvm_async.fs.hostfs.hostcalls import (
     Access,
     Found,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HostSuperBlock", "Sight", "mount_hostfs"]
 
-P = ParamSpec("P")
+Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 DESCRIPTORS: Final = 64
@@ -156,10 +157,11 @@ class HostSuperBlock(SuperBlock):
 
     # -- reaching the host
 
-    async def in_worker(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def in_worker(self, function: Callable[[*Args], T], *args: *Args) -> T:
         """Run a host call that may block. Its OSError is raised as the errno it is."""
         try:
-            return await host(self.kernel.workers.run(function, *args, **kwargs))
+            result: T = await host(self.kernel.workers.run(function, *args))
+            return result
         except OSError as error:
             raise from_oserror(error) from None
 
@@ -277,7 +279,7 @@ class HostSuperBlock(SuperBlock):
         if self.deterministic:
             return StatFs(self.magic, 4096, 0, 0, 0, 0, 0)
         place = await self.open(self.root, Access.PLACE)
-        figures = await self.in_worker(os.fstatvfs, place.fd)
+        figures = await self.in_worker(hostcalls.figures, place)
         return StatFs(
             self.magic,
             figures.f_bsize,

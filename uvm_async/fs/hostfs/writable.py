@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from uvm_async.errors import Errno
 from uvm_async.fs.file import RegularFile
 from uvm_async.fs.hostfs import hostwrites
-from uvm_async.fs.hostfs.hostcalls import Access, Found, HostFd
+from uvm_async.fs.hostfs.hostcalls import Access, Found, HostFd, attributes
 from uvm_async.fs.hostfs.inode import (
     PAGE_BYTES,
     HostDir,
@@ -120,7 +121,7 @@ class WritableInode(HostInode):
     async def look(self) -> None:
         """Take over the host's attributes."""
         place = await self.hostfs.open(self, Access.PLACE)
-        self.show(await self.hostfs.in_worker(os.fstat, place.fd))
+        self.show(await self.hostfs.in_worker(attributes, place))
 
     async def setattr(
         self,
@@ -187,7 +188,7 @@ class WritableFile(WritableInode, HostFile):
     async def set_size(self, size: int) -> None:
         """Raises EFBIG, ENOSPC, EROFS."""
         fd = await self.hostfs.open(self, Access.WRITE)
-        await self.hostfs.in_worker(os.ftruncate, fd.fd, size)
+        await self.hostfs.in_worker(hostwrites.set_size, fd, size)
         shrinks = size < self.size
         self.size = size
         if shrinks and self.mapping is not None:
@@ -209,7 +210,7 @@ class WritableFile(WritableInode, HostFile):
         if mode:
             raise Errno.EOPNOTSUPP
         fd = await self.hostfs.open(self, Access.WRITE)
-        await self.hostfs.in_worker(os.posix_fallocate, fd.fd, offset, length)
+        await self.hostfs.in_worker(hostwrites.preallocate, fd, offset, length)
         await self.look()
 
     async def fsync(self, *, data_only: bool = False) -> None:
@@ -297,16 +298,18 @@ class WritableDir(WritableInode, HostDir):
             raise Errno.ESTALE
 
     async def unlink(self, name: bytes, inode: Inode) -> None:
-        await self._remove(name, inode, os.unlink)
+        await self._remove(name, inode, hostwrites.remove_name)
 
     async def rmdir(self, name: bytes, inode: Inode) -> None:
-        await self._remove(name, inode, os.rmdir)
+        await self._remove(name, inode, hostwrites.remove_directory)
 
-    async def _remove(self, name: bytes, inode: Inode, call: hostwrites.Removal) -> None:
+    async def _remove(
+        self, name: bytes, inode: Inode, call: Callable[[HostFd, bytes], None]
+    ) -> None:
         sb = self.writable
         place = await sb.open(self, Access.PLACE)
         await sb.hold(inode)
-        await sb.in_worker(call, name, dir_fd=place.fd)
+        await sb.in_worker(call, place, name)
         await sb.renamed(inode)
         await self.look()
 
