@@ -425,10 +425,13 @@ class Machine:
     def _fail(self, error: BaseException) -> None:
         if self._failure is not None or self._closed:
             return
-        log.error("the machine has failed", exc_info=error)
         self._failure = error
         self.kernel.sched.stopped = True
-        failure = MachineError(f"the machine has failed: {error!r}")
+        if isinstance(error, MachineError):
+            failure = error
+        else:
+            log.error("the machine has failed", exc_info=error)
+            failure = MachineError(f"the machine has failed: {error!r}")
         for process in list(self._processes.values()):
             process.machine_closed(failure)
 
@@ -474,6 +477,10 @@ class Machine:
         failed: asyncio.Future[Errno] = loop.create_future()
         directory = os.fsencode(cwd) if cwd is not None else os.fsencode(os.getcwd())
 
+        def refused(error: Errno) -> None:
+            if not failed.done():
+                failed.set_result(error)
+
         async def prepare(task: Task) -> None:
             for fd in streams.on_console:
                 file = await self.console.open_for(task.process)
@@ -488,9 +495,7 @@ class Machine:
             cred=Cred(),
             prepare=prepare,
         )
-        process, task = await run_outside(
-            spawn(self.kernel, program_, lambda e: failed.done() or failed.set_result(e))
-        )
+        process, task = await run_outside(spawn(self.kernel, program_, refused))
         guest = GuestProcess(self.kernel, process, streams)
         self._processes[process] = guest
         if process.zombie:

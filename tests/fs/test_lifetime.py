@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from fs.driver import FakeKernel, Sim
+from fs.driver import FakeKernel, Sim, user
 from fs.shell import Shell
 from uvm_async.errors import Errno
 from uvm_async.fs.file import allow_write_access, deny_write_access
 from uvm_async.fs.tmpfs import TmpfsSuperBlock
+from uvm_async.kernel.cred import Cred
 from uvm_async.state import dump_graph, load_graph
 
 
@@ -204,3 +205,14 @@ def test_pwritev2_appends_when_it_is_told_to(sh: Shell) -> None:
     assert sh.do("lseek", fd, 0, 1) == 0
     assert sh.do("pwritev2", fd, segment, 1, -1, 0, 16) == 4
     assert sh.do("lseek", fd, 0, 1) == 18
+
+
+def test_only_who_opened_a_file_may_name_it_by_its_descriptor(sh: Shell) -> None:
+    sh.do("chmod", b"/", 0o777)
+    sh.task.cred = user(1000, 1000)
+    fd = sh.do("open", b"/", os.O_TMPFILE | os.O_RDWR, 0o600)
+    sh.do("linkat", fd, b"", -100, b"/mine", 0x1000)
+    sh.task.cred = user(1001, 1001)
+    assert sh.error("linkat", fd, b"", -100, b"/stolen", 0x1000) == "ENOENT"
+    sh.task.cred = Cred()
+    assert sh.do("linkat", fd, b"", -100, b"/by_root", 0x1000) == 0

@@ -83,8 +83,7 @@ class Guest:
         for part in BASE.split(b"/"):
             path += b"/" + part
             assert self.call("mkdir", path, 0o755) == 0
-            self.task.mm.next_free = 0
-        assert self.call("chown", path, os.geteuid(), os.getegid()) == 0
+            assert self.call("chown", path, os.geteuid(), os.getegid()) == 0
         if os.geteuid():
             self.task.cred = user(os.geteuid(), os.getegid(), *os.getgroups())
         self.base = self.call("open", path, os.O_RDONLY | os.O_DIRECTORY, 0)
@@ -270,6 +269,14 @@ def read_directory(side: Host | Guest, fd: int, chunk: int = 200) -> list[tuple[
             at += size
 
 
+def make_removable(directory: str) -> None:
+    """Undo what a test's chmod did to directories, which stops an ordinary user's rmtree."""
+    os.chmod(directory, 0o700)
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            make_removable(entry.path)
+
+
 @contextmanager
 def twins() -> Iterator[Twins]:
     """A fresh pair, gone afterwards."""
@@ -280,6 +287,7 @@ def twins() -> Iterator[Twins]:
         finally:
             host.close()
             guest.close()
+            make_removable(directory)
 
 
 __all__ = ["BASE_DIR", "Answer", "Guest", "Handle", "Host", "Twins", "twins"]

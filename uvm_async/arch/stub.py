@@ -110,6 +110,7 @@ class StubFamily:
     ) -> None:
         self.physmem = physmem
         self.options = options
+        self._transport = options.transport
         self.stubs: dict[int, Stub] = {}
         """Living stubs by slot."""
         self.pool: list[Stub] = []
@@ -134,13 +135,15 @@ class StubFamily:
         self._hub: NotifyHub | None = None
         self.epoch = 0
         self.spawned = 0
+        self.running = 0
+        """Stubs that execute guest code right now."""
 
     # -- birth and death of the family
 
     async def start(self, count: int) -> None:
         """Start the nursery and `count` blank stubs. Raises MachineError."""
         loop = asyncio.get_running_loop()
-        self._hub, self.epoch = NotifyHub.register(self._receive, self._done)
+        self._hub, self.epoch = NotifyHub.register(self._receive, self._batch_done)
         try:
             self._timer = lib.uvm_timer_open(self.epoch)
             if self._timer < 0:
@@ -261,7 +264,8 @@ class StubFamily:
 
     def resume(self, stub: Stub) -> None:
         """Let a trapped stub continue the frame that stands on its stack."""
-        lib.uvm_stub_resume(stub.mailbox, self.options.transport)
+        self.running += 1
+        lib.uvm_stub_resume(stub.mailbox, self._transport)
 
     def kick(self, stub: Stub, *, preempt: bool, want_ack: bool = False) -> None:
         """Ask a running stub to trap (`preempt`) and/or to acknowledge its shootdowns."""
@@ -278,6 +282,7 @@ class StubFamily:
         stub = self.stubs.get(slot)
         if kind == KIND_TRAP:
             if stub is not None:
+                self.running -= 1
                 if stub.task is not None:
                     self._on_trap(stub)
             elif slot in self._unborn:
@@ -287,6 +292,10 @@ class StubFamily:
                 self._on_ack(stub)
         else:
             self._on_timer()
+
+    def _batch_done(self) -> bool:
+        self._done()
+        return self.running > 0
 
     def _born(self, slot: int) -> None:
         del self._unborn[slot]
@@ -366,6 +375,8 @@ class StubFamily:
             del self.stubs[stub.slot]
             if stub in self.pool:
                 self.pool.remove(stub)
+            if self.physmem.u32[stub.u32 + STATE] == lib.UVM_STATE_GUEST:
+                self.running -= 1
             if stub.task is not None:
                 self._on_death(stub, status)
             self._free_slots.append(stub.slot)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command", "names_in_strace_log"]
 
 CALL: Final = re.compile(
-    r"^(?:\[pid\s+\d+\]\s*|\d+\s+)?"  # -f; or -f with -o
+    r"^\s*(?:\[pid\s+\d+\]\s*|\d+\s+)?"  # -f; or -f with -o
     r"(?:[\d:]+(?:\.\d+)?\s+|\(\+\s*[\d.]+\)\s*)*"  # -t, -r
     r"(?:\[[0-9a-f]+\]\s+)?"  # -i
     r"([a-z_][a-z0-9_]*)\("
@@ -27,13 +27,15 @@ OTHER_NAMES: Final = {
     "fadvise64_64": "fadvise64", "pread": "pread64", "pwrite": "pwrite64", "umount": "umount2",
     "sendfile64": "sendfile", "prlimit": "prlimit64", "newfstat": "fstat",
 }  # fmt: skip
+DONE_WITHOUT: Final = frozenset({"rseq"})
+"""The C library asks for these and does without."""
 NOT_A_CALL: Final = frozenset({"restart_syscall"})
 """The kernel's own business, below what the table is about."""
 
 
 @click.command(short_help="Which system calls there are, and what is missing of each.")
 @click.option("--check", type=click.File("r", errors="replace"), metavar="LOG",
-              help="Read an `strace -f` log, and say which of its calls are not supported.")  # fmt: skip
+              help="Read an `strace -f` log; say which of its calls are missing.")  # fmt: skip
 @click.option("--missing", is_flag=True, help="Only what is missing.")
 def command(check: TextIO | None, missing: bool) -> int:
     """Print the table of system calls: supported, in part (with what is missing), or not.
@@ -87,7 +89,9 @@ def _check(log: TextIO, calls: dict[str, SyscallDef], table: dict[str, int]) -> 
         unknown = UNKNOWN.match(name)
         known = numbers.get(int(unknown[1], 16), name) if unknown else name
         call = calls.get(known)
-        if call is None:
+        if call is None and known in DONE_WITHOUT:
+            partial.append(f"{known} ({count}x), which the C library does without")
+        elif call is None:
             absent.append(f"{known} ({count}x)")
         elif call.missing:
             partial.append(f"{known} ({count}x), without: {_sentence(call.missing)}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from uvm_async.machine import Machine
     from uvm_async.trace.picture import Switches
 
-__all__ = ["command"]
+__all__ = ["command", "make_image", "steps_of"]
 
 WHO: Final = "uvm demo"
 DISK_BYTES: Final = 32 << 20
@@ -82,7 +82,8 @@ class Step:
     pictured: bool = False
 
 
-def _steps(with_disk: bool) -> list[Step]:
+def steps_of(with_disk: bool) -> list[Step]:
+    """The stops of the tour."""
     steps = [
         Step("processes", "fork, exec, exit, wait and signals in a shell", ["sh", "-c", PROCESSES]),
         Step("pipes", "four programs in a row", ["sh", "-c", PIPES]),
@@ -119,7 +120,7 @@ class Progress:
 
 @click.command(short_help="A short tour: processes, pipes, preemption, threads, a disk.")
 @click.option("--picture", type=click.Path(dir_okay=False), default="uvm-switches.svg",
-              metavar="FILE", help="Where to leave the picture (default uvm-switches.svg).")  # fmt: skip
+              metavar="FILE", help="The picture (default uvm-switches.svg).")  # fmt: skip
 @click.option("--transport", type=click.Choice(["futex", "signal"]), default="futex",
               help="How kernel and guest switch.")  # fmt: skip
 @click.option("--trap", type=click.Choice(["sud", "seccomp"]), help="The trap door.")
@@ -129,7 +130,7 @@ def command(picture: str, **options: Any) -> int:
     if not os.access(folder, os.W_OK):
         return complain(WHO, f"{folder} is not writable: say --picture FILE", WRONG_USE)
     with tempfile.TemporaryDirectory(prefix="uvm-demo-") as place:
-        image = _make_image(os.path.join(place, "disk.img"))
+        image = make_image(os.path.join(place, "disk.img"))
         try:
             failed = _run(_tour(image, picture, options))
         except UsageError as error:
@@ -155,7 +156,7 @@ async def _tour(image: str | None, picture: str, options: dict[str, Any]) -> lis
     from uvm_async.machine import Machine
     from uvm_async.trace.picture import Switches, draw
 
-    steps = _steps(image is not None)
+    steps = steps_of(image is not None)
     progress = Progress(len(steps))
     progress.at(0, "booting")
     switches = Switches()
@@ -198,7 +199,8 @@ async def _show(machine: Machine, switches: Switches, step: Step, progress: Prog
 # -- the disk
 
 
-def _make_image(path: str) -> str | None:
+def make_image(path: str) -> str | None:
+    """An empty ext2 at `path`; None, and the reason said, if it cannot be made."""
     tool = find_tool("mke2fs")
     if tool is None:
         click.echo("No disk in this tour: there is no mke2fs (apt-get install e2fsprogs).\n")

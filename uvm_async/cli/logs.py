@@ -12,6 +12,7 @@ def configure_logs(verbose: int) -> None:
     """
     if not verbose:
         return
+    import os
     import sys
 
     import structlog
@@ -21,7 +22,7 @@ def configure_logs(verbose: int) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=os.isatty(2), exception_formatter=structlog.dev.plain_traceback
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

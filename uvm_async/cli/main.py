@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Does not return where a program's death by a signal is to be ours.
     """
+    _open_standard_streams()
     try:
         return _outcome(lambda: cli.main(arguments, prog_name="uvm", standalone_mode=False))
     finally:
@@ -71,8 +72,6 @@ def _outcome(run: Callable[[], Any]) -> int:
         result = run()
     except Died as death:
         return die_by(death.signo)
-    except click.exceptions.NoArgsIsHelpError as error:
-        return complain("uvm", f"{_place(error)}say what to do: see {_help(error)}", WRONG_USE)
     except click.UsageError as error:
         return complain(_name(error), f"{_one_line(error)} (see {_help(error)})", WRONG_USE)
     except click.ClickException as error:
@@ -93,10 +92,6 @@ def _one_line(error: click.ClickException) -> str:
     return (text[:1].lower() + text[1:]).rstrip(".")
 
 
-def _place(error: click.UsageError) -> str:
-    return f"{error.ctx.info_name}: " if error.ctx is not None and error.ctx.parent else ""
-
-
 def _name(error: click.UsageError) -> str:
     return error.ctx.command_path if error.ctx is not None else "uvm"
 
@@ -105,8 +100,19 @@ def _help(error: click.UsageError) -> str:
     return f"{_name(error)} --help"
 
 
+def _open_standard_streams() -> None:
+    """Those that were closed are /dev/null: nothing else may come to stand in their place."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
         try:
             stream.flush()
         except (OSError, ValueError):

@@ -39,7 +39,7 @@ def die_by(signo: int) -> int:
 
     Returns (the shell's status for it) only if the host does not let us.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     # The guest has dumped core, or not; this process has nothing of interest in it.

@@ -7,7 +7,6 @@ too.  On a terminal the guest has the machine's console (cli/terminal.py).
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["command", "machine_options", "run_job"]
 
 WHO = "uvm run"
+STDERR = 2
 
 
-class Bind(click.ParamType):
+class Bind(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """HOST:GUEST[:rw]."""
 
     name = "HOST:GUEST[:rw]"
@@ -105,7 +105,7 @@ def command(
     if strace:
         from uvm_async.trace.strace import Strace
 
-        observers.append(Strace(sys.stderr.fileno()))
+        observers.append(Strace(STDERR))
     if trace is not None:
         from uvm_async.trace.timeline import Timeline
 

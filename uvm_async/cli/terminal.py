@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import os
 import signal
 import struct
@@ -68,18 +69,22 @@ class Terminal:
             yield
             return
         self._saved = termios.tcgetattr(STDIN)
-        if isinstance(sys.stderr.fileno(), int) and os.isatty(STDERR):
-            sys.stderr.reconfigure(newline="\r\n")  # type: ignore[union-attr]
         try:
             self._enter()
+            self._end_lines_with("\r\n")
             yield
         finally:
+            self._end_lines_with("\n")
             self._restore()
-            sys.stderr.reconfigure(newline="\n")  # type: ignore[union-attr]
 
     def _enter(self) -> None:
         with contextlib.suppress(termios.error):
             tty.setraw(STDIN, termios.TCSADRAIN)
+
+    def _end_lines_with(self, newline: str) -> None:
+        """Our own messages."""
+        if isinstance(sys.stderr, io.TextIOWrapper) and os.isatty(STDERR):
+            sys.stderr.reconfigure(newline=newline)
 
     def _restore(self) -> None:
         if self._saved is not None:

@@ -30,6 +30,7 @@ from uvm_async.state import Entity
 if TYPE_CHECKING:
     from uvm_async.fs.epoll import EpollItem
     from uvm_async.fs.locks import InodeLocks
+    from uvm_async.fs.permission import FsCred
     from uvm_async.fs.pipe import Pipe
     from uvm_async.kernel.kernel import Kernel
     from uvm_async.kernel.task import Task
@@ -370,6 +371,8 @@ class File(Entity):
         self.refs = 1
         self.watchers: dict[EpollItem, None] | None = None
         """Epoll entries that end with this file."""
+        self.cred: FsCred | None = None
+        """Whose it is: the credentials it was opened with by path."""
         self.owner: tuple[int, int, int] = (0, 0, 0)
         """(F_OWNER_*, pid, signal) of fcntl F_SETOWN_EX and F_SETSIG."""
         if path is not None:

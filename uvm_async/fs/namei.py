@@ -171,7 +171,9 @@ async def _open_found(
     if flags & O_DIRECTORY and not inode.is_dir:
         raise Errno.ENOTDIR
     if flags & O_PATH:
-        return PathFile(found, flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW))
+        place = PathFile(found, flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW))
+        place.cred = task.cred
+        return place
     truncate = bool(flags & O_TRUNC) and inode.is_reg and not created
     if truncate:
         check_writable(found.mount)
@@ -184,6 +186,7 @@ async def _open_found(
         check_writable(found.mount)
     file = await inode.open(task, found, flags | O_LARGEFILE)
     file.flags &= ~NOT_KEPT
+    file.cred = task.cred
     if truncate:
         try:
             await truncate_inode(task, inode, 0)
@@ -236,4 +239,5 @@ async def _open_tmpfile(task: Task, walk: Walk, flags: int, mode: int) -> File:
         finally:
             await path_put(found)
     file.flags = file.flags & ~NOT_KEPT | O_DIRECTORY
+    file.cred = task.cred
     return file

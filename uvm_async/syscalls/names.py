@@ -24,6 +24,13 @@ __all__: list[str] = []
 AT_REMOVEDIR = 0x200
 
 
+def _may_name(task: Task, fd: int) -> bool:
+    """May what is open at `fd` be linked without a name? By who opened it, or is privileged."""
+    if capable(task.cred, CAP_DAC_READ_SEARCH):
+        return True
+    return fd != AT_FDCWD and task.files.get_raw(fd).cred == task.cred
+
+
 async def _link(
     task: Task, olddfd: int, oldname: int, newdfd: int, newname: int, flags: int
 ) -> int:
@@ -32,7 +39,7 @@ async def _link(
     old = await task.mm.get_path(oldname)
     new = await task.mm.get_path(newname)
     empty = bool(flags & AT_EMPTY_PATH)
-    if empty and not old and not capable(task.cred, CAP_DAC_READ_SEARCH):
+    if empty and not old and not _may_name(task, olddfd):
         raise Errno.ENOENT
     found = await lookup(task, olddfd, old, follow=bool(flags & AT_SYMLINK_FOLLOW), empty=empty)
     async with held(found):

@@ -99,10 +99,10 @@ def draw(slices: list[Slice], title: str) -> str:
         x = LABEL + (piece.since_ns - begin) * scale
         width = max((piece.until_ns - piece.since_ns) * scale, 0.4)
         colour = colours.get(piece.pid, "#bbbbbb")
-        for key in (("vcpu", piece.vcpu), ("task", piece.pid)):
-            if key in rows:
+        for place in (("vcpu", piece.vcpu), ("task", piece.pid)):
+            if place in rows:
                 parts.append(
-                    f'<rect x="{x:.2f}" y="{rows[key]}" width="{width:.2f}" height="{ROW}" '
+                    f'<rect x="{x:.2f}" y="{rows[place]}" width="{width:.2f}" height="{ROW}" '
                     f'fill="{colour}"><title>{escape(piece.name)} [{piece.pid}], '
                     f"{(piece.until_ns - piece.since_ns) / 1e6:.3f} ms on vCPU {piece.vcpu}"
                     f"</title></rect>"

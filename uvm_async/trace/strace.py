@@ -3,7 +3,7 @@
     [pid     2] openat(AT_FDCWD, "/etc/passwd", O_RDONLY) = 3
     [pid     3] read(0,  <unfinished ...>
     [pid     2] kill(3, SIGTERM) = 0
-    [pid     3] <... read resumed>0x7ffe5000, 4096) = ? ERESTARTSYS (To be restarted if SA_RESTART is set)
+    [pid     3] <... read resumed>0x7ffe5000, 4096) = ? ERESTARTSYS (To be restarted ...)
     [pid     3] --- SIGTERM {si_signo=SIGTERM, si_code=SI_USER, si_pid=2, si_uid=0} ---
 
 A call's line begins when it begins, and is broken off when another task has
@@ -34,6 +34,7 @@ __all__ = ["Strace"]
 
 REGISTERS: Final = (r.RDI, r.RSI, r.RDX, r.R10, r.R8, r.R9)
 NAMES: Final = {number: name for name, number in X86_64.items()}
+EXEC: Final = frozenset({"execve", "execveat"})
 NO_RETURN: Final = frozenset({"exit", "exit_group"})
 HEX_RESULTS: Final = frozenset({"mmap", "mremap", "brk"})
 FLUSH_BYTES: Final = 1 << 16
@@ -130,9 +131,9 @@ class Strace(Observer):
     def _arguments(self, call: Call, *, done: bool) -> str:
         """Those not shown yet: as far as they are known, or all."""
         if call.definition is None:
-            shown = [hex(value) if value else "0" for value in call.arguments[call.shown :]]
+            words = [hex(value) if value else "0" for value in call.arguments[call.shown :]]
             call.shown = len(call.arguments)
-            return ", ".join(shown)
+            return ", ".join(words)
         text = ""
         for name, kind in call.definition.params[call.shown :]:
             value = call.arguments[call.shown]
@@ -153,9 +154,11 @@ class Strace(Observer):
         call = self._calls.pop(task.pid, None)
         if call is None:
             return
-        if call.name in ("execve", "execveat") and (result is None or result == 0):
-            call.memory = UserMemory(task.kernel, _NoMemory())  # type: ignore[arg-type]
+        if call.name in EXEC and (result is None or result == 0):
+            call.memory = UserMemory(task.kernel, None)  # that of the arguments is gone
             result = 0 if not text else None
+        else:
+            call.memory = UserMemory(task.kernel, task.mm)
         call.result = result
         rest = self._arguments(call, done=True)
         if self._open != task.pid:
@@ -201,12 +204,6 @@ class Strace(Observer):
                 del self._text[: os.write(self._fd, self._text)]
         except OSError:
             self._text.clear()
-
-
-class _NoMemory:
-    """The address space that a program has left: nothing of it can be read."""
-
-    pgd = 0
 
 
 def _signed(value: int, ctype: str) -> int:

@@ -94,10 +94,12 @@ class Timeline(Observer):
             self._calls[task.pid] = (name, self._now())
 
     def call_exit(self, task: Task, result: Any) -> None:
-        shown = result if isinstance(result, int) else None
-        if isinstance(shown, int) and -4096 < shown < 0:
-            shown = errno_name(-shown)
-        self._end_call(task, shown)
+        if not isinstance(result, int):
+            self._end_call(task, None)
+        elif -4096 < result < 0:
+            self._end_call(task, errno_name(-result))
+        else:
+            self._end_call(task, result)
 
     def call_interrupted(self, task: Task, restart: str) -> None:
         self._end_call(task, "interrupted")

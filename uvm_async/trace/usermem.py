@@ -23,9 +23,9 @@ PTE_ADDR: int = lib.UVM_PTE_ADDR
 
 
 class UserMemory:
-    """The memory of one address space, as long as it is that of a living task."""
+    """The memory of one address space; None: one that is no more."""
 
-    def __init__(self, kernel: Kernel, mm: Mm) -> None:
+    def __init__(self, kernel: Kernel, mm: Mm | None) -> None:
         self._physmem = kernel.physmem
         self._mm = mm
 
@@ -38,8 +38,9 @@ class UserMemory:
         """As many of `count` bytes as can be read."""
         physmem, parts = self._physmem, []
         end = min(addr + count, TASK_SIZE)
-        while addr < end and self._mm.pgd:
-            pte = lib.uvm_pte_get(physmem.handle, self._mm.pgd, addr)
+        mm = self._mm
+        while mm is not None and mm.pgd and addr < end:
+            pte = lib.uvm_pte_get(physmem.handle, mm.pgd, addr)
             if not pte & PTE_P:
                 break
             at = (pte & PTE_ADDR) + addr % PAGE_SIZE

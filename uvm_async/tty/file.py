@@ -134,7 +134,7 @@ class TtyFile(File):
         try:
             if tty.termios.lflag & Lflag.TOSTOP and not self.is_console:
                 tty.check_change(task)
-            tty.ldisc.process_echoes()
+            tty.ldisc.screen.flush()
             while it.count:
                 if tty.hung_up or tty.out.broken:
                     raise Errno.EIO
@@ -146,7 +146,7 @@ class TtyFile(File):
                 want = min(it.count, tty.room)
                 data = it.take(want) or await it.copy_from(want)
                 if tty.termios.oflag & Oflag.OPOST:
-                    tty.put(tty.ldisc.process(data))
+                    tty.put(tty.ldisc.screen.process(data))
                 else:
                     tty.put(data)
                 done += len(data)

@@ -20,7 +20,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from uvm_async.state import Entity
-from uvm_async.tty.termios import Cc, Iflag, Lflag, Oflag, Termios
+from uvm_async.tty.echo import BACKSPACE, NEWLINE, RETURN, TAB, Screen, is_control
+from uvm_async.tty.termios import Cc, Iflag, Lflag, Termios
 
 if TYPE_CHECKING:
     from uvm_async.tty.base import Tty
@@ -28,42 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["QUEUE_BYTES", "LineDiscipline"]
 
 QUEUE_BYTES: Final = 4096
-ECHO_BYTES: Final = 4096
-ECHO_WATERMARK: Final = 256
-"""So many pending echoes come out before the end of the chunk."""
 DISABLED: Final = 0
 """A control character that is NUL is none."""
 SIGINT, SIGQUIT, SIGTSTP = 2, 3, 20
-
-NEWLINE, RETURN, TAB, BACKSPACE = 10, 13, 9, 8
-RUB_OUT: Final = (BACKSPACE, 32, BACKSPACE)
-
-# Operations in the echo queue; smaller numbers are bytes.
-AS_CONTROL: Final = 1 << 8
-"""Plus a byte: show it as ^X."""
-SET_CANON_COLUMN: Final = 2 << 8
-MOVE_BACK: Final = 3 << 8
-ERASE_TAB: Final = 4 << 8
-"""Plus the columns used in the tab's area, plus 8 if they are counted from a tab."""
-LITERAL: Final = 5 << 8
-"""Plus a byte that is put out as it is (0xff)."""
-
-
-def is_control(byte: int) -> bool:
-    return byte < 32 or byte == 127
 
 
 def to_lower(byte: int) -> int:
     """Of Latin-1, as Linux's tolower."""
     if 65 <= byte <= 90 or (192 <= byte <= 222 and byte != 215):
         return byte + 32
-    return byte
-
-
-def to_upper(byte: int) -> int:
-    """Of Latin-1, as Linux's toupper (sharp s is lower case without an upper)."""
-    if 97 <= byte <= 122 or (byte >= 223 and byte != 247):
-        return byte - 32
     return byte
 
 
@@ -88,9 +62,7 @@ class LineDiscipline(Entity):
         self.marks: list[int] = []
         self.lnext = False
         self.erasing = False
-        self.echoes: list[int] = []
-        self.column = 0
-        self.canon_column = 0
+        self.screen = Screen(tty)
         self.special: frozenset[int] = frozenset()
         """Bytes that mean something."""
         self.settings_changed(None)
@@ -124,7 +96,7 @@ class LineDiscipline(Entity):
         self.special = frozenset(self._special_bytes()) - {DISABLED}
         if old is not None and old.iflag & Iflag.IXON and not now.iflag & Iflag.IXON:
             self.tty.start()
-            self.process_echoes()
+            self.screen.flush()
 
     def _special_bytes(self) -> list[int]:
         cc, found = self.settings.cc, []
@@ -164,7 +136,7 @@ class LineDiscipline(Entity):
                 self._receive_byte(byte)
             done += min(room, len(data) - done)
         if self._lflag(Lflag.ECHO | Lflag.ECHONL):
-            self.process_echoes()
+            self.screen.flush()
         return done
 
     def _receive_byte(self, byte: int) -> None:
@@ -189,7 +161,7 @@ class LineDiscipline(Entity):
         """IXANY: whatever is typed makes stopped output go on."""
         if self.tty.stopped and self._iflag(Iflag.IXANY) and self._iflag(Iflag.IXON):
             self.tty.start()
-            self.process_echoes()
+            self.screen.flush()
 
     def _queue_byte(self, byte: int) -> None:
         if byte == 0xFF and self._iflag(Iflag.PARMRK):
@@ -204,7 +176,7 @@ class LineDiscipline(Entity):
         if self._iflag(Iflag.IXON) and byte in (cc[Cc.START], cc[Cc.STOP]):
             if byte == cc[Cc.START]:
                 self.tty.start()
-                self.process_echoes()
+                self.screen.flush()
             else:
                 self.tty.stop()
             return
@@ -226,8 +198,8 @@ class LineDiscipline(Entity):
         if self._lflag(Lflag.ECHO):
             if byte == NEWLINE:
                 self._finish_erasing()
-                self._echo_raw(NEWLINE)
-                self._commit()
+                self.screen.echo_raw(NEWLINE)
+                self.screen.commit()
             else:
                 self._echo_typed(byte)
         self._queue_byte(byte)
@@ -235,16 +207,16 @@ class LineDiscipline(Entity):
     def _signal(self, signo: int, byte: int) -> None:
         self.tty.signal_foreground(signo)
         if not self._lflag(Lflag.NOFLSH):
-            self.echoes.clear()
+            self.screen.echoes.clear()
             self.tty.flush_output()
             self.flush_input()
         if self._iflag(Iflag.IXON):
             self.tty.start()
         if self._lflag(Lflag.ECHO):
-            self._echo(byte)
-            self._commit()
+            self.screen.echo(byte)
+            self.screen.commit()
         else:
-            self.process_echoes()
+            self.screen.flush()
 
     def flush_input(self) -> None:
         """Forget what was received and not read."""
@@ -261,26 +233,26 @@ class LineDiscipline(Entity):
         extended = self._lflag(Lflag.IEXTEN)
         if byte in (cc[Cc.ERASE], cc[Cc.KILL]) or (extended and byte == cc[Cc.WERASE]):
             self._erase(byte)
-            self._commit()
+            self.screen.commit()
         elif extended and byte == cc[Cc.LNEXT]:
             self.lnext = True
             if self._lflag(Lflag.ECHO):
                 self._finish_erasing()
                 if self._lflag(Lflag.ECHOCTL):
-                    self._echo_raw(ord("^"))
-                    self._echo_raw(BACKSPACE)
-                    self._commit()
+                    self.screen.echo_raw(ord("^"))
+                    self.screen.echo_raw(BACKSPACE)
+                    self.screen.commit()
         elif extended and byte == cc[Cc.REPRINT] and self._lflag(Lflag.ECHO):
             self._finish_erasing()
-            self._echo(byte)
-            self._echo_raw(NEWLINE)
+            self.screen.echo(byte)
+            self.screen.echo_raw(NEWLINE)
             for typed in self.queue[self.canon :]:
-                self._echo(typed)
-            self._commit()
+                self.screen.echo(typed)
+            self.screen.commit()
         elif byte == NEWLINE:
             if self._lflag(Lflag.ECHO | Lflag.ECHONL):
-                self._echo_raw(NEWLINE)
-                self._commit()
+                self.screen.echo_raw(NEWLINE)
+                self.screen.commit()
             self._end_line(byte)
         elif byte == cc[Cc.EOF]:
             self._end_line(DISABLED)
@@ -299,9 +271,6 @@ class LineDiscipline(Entity):
         self.canon = len(self.queue)
         self.marks.append(self.canon - 1)
 
-    def _is_continuation(self, byte: int) -> bool:
-        return self._iflag(Iflag.IUTF8) and byte & 0xC0 == 0x80
-
     def _erase(self, byte: int) -> None:
         """ERASE, WERASE or KILL."""
         cc = self.settings.cc
@@ -316,9 +285,9 @@ class LineDiscipline(Entity):
         seen_word = False
         while len(self.queue) > self.canon:
             head = len(self.queue) - 1
-            while self._is_continuation(self.queue[head]) and head != self.canon:
+            while self.screen.is_continuation(self.queue[head]) and head != self.canon:
                 head -= 1
-            if self._is_continuation(self.queue[head]):
+            if self.screen.is_continuation(self.queue[head]):
                 break  # the character began before this line
             first = self.queue[head]
             if by_word:
@@ -343,9 +312,9 @@ class LineDiscipline(Entity):
         del self.queue[self.canon :]
         if self._lflag(Lflag.ECHO):
             self._finish_erasing()
-            self._echo(self.settings.cc[Cc.KILL])
+            self.screen.echo(self.settings.cc[Cc.KILL])
             if self._lflag(Lflag.ECHOK):
-                self._echo_raw(NEWLINE)
+                self.screen.echo_raw(NEWLINE)
         return False
 
     def _show_erased(self, gone: bytes, *, one: bool) -> None:
@@ -353,21 +322,21 @@ class LineDiscipline(Entity):
         first = gone[0]
         if self._lflag(Lflag.ECHOPRT):
             if not self.erasing:
-                self._echo_raw(ord("\\"))
+                self.screen.echo_raw(ord("\\"))
                 self.erasing = True
-            self._echo(first)
+            self.screen.echo(first)
             for byte in gone[1:]:
-                self._echo_raw(byte)
-                self.echoes.append(MOVE_BACK)
+                self.screen.echo_raw(byte)
+                self.screen.move_back()
         elif one and not self._lflag(Lflag.ECHOE):
-            self._echo(self.settings.cc[Cc.ERASE])
+            self.screen.echo(self.settings.cc[Cc.ERASE])
         elif first == TAB:
             self._erase_tab()
         else:
             if is_control(first) and self._lflag(Lflag.ECHOCTL):
-                self.echoes += RUB_OUT
+                self.screen.rub_out()
             if not is_control(first) or self._lflag(Lflag.ECHOCTL):
-                self.echoes += RUB_OUT
+                self.screen.rub_out()
 
     def _erase_tab(self) -> None:
         columns = 0
@@ -378,13 +347,13 @@ class LineDiscipline(Entity):
                 break
             if is_control(byte):
                 columns += 2 if self._lflag(Lflag.ECHOCTL) else 0
-            elif not self._is_continuation(byte):
+            elif not self.screen.is_continuation(byte):
                 columns += 1
-        self.echoes.append(ERASE_TAB + (columns & 7) + (8 if after_tab else 0))
+        self.screen.erase_tab(columns, after_tab=after_tab)
 
     def _finish_erasing(self) -> None:
         if self.erasing:
-            self._echo_raw(ord("/"))
+            self.screen.echo_raw(ord("/"))
             self.erasing = False
 
     # -- echo
@@ -397,100 +366,9 @@ class LineDiscipline(Entity):
 
     def _echo_in_line(self, byte: int) -> None:
         if len(self.queue) == self.canon:
-            self.echoes.append(SET_CANON_COLUMN)
-        self._echo(byte)
-        self._commit()
-
-    def _echo(self, byte: int) -> None:
-        if byte == 0xFF:
-            self.echoes.append(LITERAL + byte)
-        elif self._lflag(Lflag.ECHOCTL) and is_control(byte) and byte != TAB:
-            self.echoes.append(AS_CONTROL + byte)
-        else:
-            self.echoes.append(byte)
-
-    def _echo_raw(self, byte: int) -> None:
-        self.echoes.append(LITERAL + byte if byte == 0xFF else byte)
-
-    def _commit(self) -> None:
-        if len(self.echoes) >= ECHO_WATERMARK:
-            self.process_echoes()
-
-    def process_echoes(self) -> None:
-        """Put out what is to be echoed, unless output is stopped."""
-        if self.tty.stopped:
-            del self.echoes[:-ECHO_BYTES]
-            return
-        if not self.echoes:
-            return
-        out = bytearray()
-        for operation in self.echoes:
-            kind, value = operation >> 8 << 8, operation & 0xFF
-            if kind == AS_CONTROL:
-                out += b"^%c" % (value ^ 0x40)
-                self.column += 2
-            elif kind == LITERAL:
-                out.append(value)
-                self.column += 1
-            elif kind == SET_CANON_COLUMN:
-                self.canon_column = self.column
-            elif kind == MOVE_BACK:
-                self.column = max(self.column - 1, 0)
-            elif kind == ERASE_TAB:
-                used = value if value & 8 else value + self.canon_column
-                back = 8 - (used & 7)
-                out += b"\b" * back
-                self.column = max(self.column - back, 0)
-            else:
-                self._output_byte(value, out)
-        self.echoes.clear()
-        self.tty.put(bytes(out))
-
-    # -- output
-
-    def process(self, data: bytes) -> bytes:
-        """What a program's output looks like on the line."""
-        out = bytearray()
-        for byte in data:
-            self._output_byte(byte, out)
-        return bytes(out)
-
-    def _output_byte(self, byte: int, out: bytearray) -> None:
-        oflag = self.settings.oflag
-        if not oflag & Oflag.OPOST:
-            out.append(byte)
-            return
-        if byte == NEWLINE:
-            if oflag & Oflag.ONLRET:
-                self.column = 0
-            if oflag & Oflag.ONLCR:
-                self.canon_column = self.column = 0
-                out += b"\r\n"
-                return
-            self.canon_column = self.column
-        elif byte == RETURN:
-            if oflag & Oflag.ONOCR and self.column == 0:
-                return
-            if oflag & Oflag.OCRNL:
-                byte = NEWLINE
-                if oflag & Oflag.ONLRET:
-                    self.canon_column = self.column = 0
-            else:
-                self.canon_column = self.column = 0
-        elif byte == TAB:
-            spaces = 8 - (self.column & 7)
-            self.column += spaces
-            if oflag & Oflag.TABDLY == Oflag.XTABS:
-                out += b" " * spaces
-                return
-        elif byte == BACKSPACE:
-            self.column = max(self.column - 1, 0)
-        elif not is_control(byte):
-            if oflag & Oflag.OLCUC:
-                byte = to_upper(byte)
-            if not self._is_continuation(byte):
-                self.column += 1
-        out.append(byte)
+            self.screen.line_begins()
+        self.screen.echo(byte)
+        self.screen.commit()
 
     # -- reading
 
