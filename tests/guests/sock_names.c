@@ -100,7 +100,6 @@ int main(void)
     E(send(a, text, 1, 0));
     E(CONNECT(a, named("sock")));
     E(CONNECT(b, named("sock")));
-    E(CONNECT(b, named("sock")));
     p.fd = a;
     V(poll(&p, 1, 0));
     printf("%x\n", p.revents);
@@ -126,6 +125,7 @@ int main(void)
     show("connecting peer", getpeername, b);
     E(accept(c, NULL, NULL));
     E(listen(c, 1));
+    E(CONNECT(b, named("sock")));
     MUST(fcntl(a, F_SETFL, O_NONBLOCK));
     E(accept(a, NULL, NULL));
     close(b);

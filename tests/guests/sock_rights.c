@@ -42,7 +42,7 @@ static long take(int from, size_t size, size_t room, int flags)
 {
     memset(control, 0x55, sizeof control);
     struct msghdr msg = header(text, size, room);
-    long got = recvmsg(from, &msg, flags);
+    long got = recvmsg(from, &msg, flags | MSG_DONTWAIT);
     if (got < 0)
         return got;
     printf("  got %ld flags %x controllen %zu:", got, msg.msg_flags, msg.msg_controllen);

@@ -199,19 +199,34 @@ def parse_shebang(head: bytes) -> tuple[bytes, list[bytes]]:
 
 
 async def do_execve(
-    task: Task, path: bytes, argv: list[bytes], envp: list[bytes], *, dirfd: int = AT_FDCWD
+    task: Task,
+    path: bytes,
+    argv: list[bytes],
+    envp: list[bytes],
+    *,
+    dirfd: int = AT_FDCWD,
+    flags: int = 0,
 ) -> None:
-    """Replace the program of `task`. Raises what execve(2) lists."""
+    """Replace the program of `task`. `dirfd` and `flags` (O_NOFOLLOW) are execveat(2)'s; an empty
+    path is `dirfd` itself. Raises what execve(2) lists."""
+    by_fd = dirfd != AT_FDCWD and not path.startswith(b"/")
     name = path
+    if by_fd:  # what a script's interpreter is told to open
+        name = b"/dev/fd/%d" % dirfd + (b"/" + path if path else b"")
+        path = path or name
     argv = list(argv) or [b""]
     for depth in range(MAX_INTERPRETERS + 1):
-        file = await open_path(task, dirfd if depth == 0 else AT_FDCWD, path, 0, for_exec=True)
+        file = await open_path(
+            task, dirfd if depth == 0 else AT_FDCWD, path, flags if depth == 0 else 0, for_exec=True
+        )
         try:
             head = await read_file(task, file, 0, BINPRM_BUF_BYTES)
             if head[:2] == b"#!":
                 if depth == MAX_INTERPRETERS:
                     raise Errno.ELOOP
                 interpreter, extra = parse_shebang(head)
+                if by_fd and depth == 0 and task.files.is_cloexec(dirfd):
+                    raise Errno.ENOENT  # gone by the time the interpreter looks
                 argv = [interpreter, *extra, path if depth else name, *argv[1:]]
                 path = interpreter
                 await fput(file)

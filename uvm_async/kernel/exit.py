@@ -93,6 +93,7 @@ def vfork_done(process: Process) -> None:
 def _group_gone(process: Process, last: Task) -> None:
     kernel = last.kernel
     process.zombie = True
+    kernel.stopped.pop(process, None)
     for timer in process.itimers.values():
         if timer is not None:
             timer.cancel()
@@ -160,6 +161,8 @@ def _reparent(process: Process, last: Task) -> None:
 
 def _check_orphaned(kernel: Kernel, process: Process) -> None:
     """A process group that has become orphaned with stopped members gets SIGHUP and SIGCONT."""
+    if not kernel.stopped:
+        return
     groups = {process.pgrp: None}
     for child in kernel.children_elsewhere(process):
         groups[child.pgrp] = None

@@ -180,6 +180,8 @@ async def _copy_task(task: Task, args: CloneArgs, stub: Stub) -> Task:
     if not flags & CLONE_VM or flags & CLONE_VFORK:
         child.altstack = task.altstack
     child.nice = task.nice
+    child.sched_policy = task.sched_policy
+    child.cpus_allowed = task.cpus_allowed
     child.vruntime_ns = task.vruntime_ns
     child.start_ns = kernel.clock.monotonic_ns()
     if flags & CLONE_CHILD_CLEARTID:

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kernel"]
 
+EINTR = 4
 ENOSYS = 38
 _TRACE = struct.Struct("<II8Q")
 KILL_MASK = sigmask(SIGKILL)
@@ -118,6 +119,9 @@ class Kernel(Entity):
         self.init_killable = False
         """Signals that init has no handler for may end it (it is the user's own program)."""
         self.last_pid = 0
+        self.pids_wrapped = False
+        self.stopped: dict[Process, None] = {}
+        """Thread groups that a stop signal has stopped."""
         self.next_dev = 16
         self.nr_cpus = cpus
         self.hostname = b"uvm"
@@ -314,7 +318,13 @@ class Kernel(Entity):
         return self._drive(task, deliver_signals(task), None, None)
 
     def _signals_done(self, task: Task) -> bool:
-        if task.interrupted:  # no handler ran: the call goes on where it was
+        if task.interrupted == "intr":  # a call that no signal, handled or not, lets go on
+            task.interrupted = ""
+            task.abandon_restart()
+            assert task.stub is not None
+            self.physmem.u64[task.stub.regs + r.RAX] = r.MASK64 & -EINTR
+            task.phase = "user"
+        elif task.interrupted:  # no handler ran: the call goes on where it was
             task.interrupted = ""
             task.phase = "trap"
         else:
@@ -436,13 +446,16 @@ class Kernel(Entity):
     def alloc_pid(self) -> int:
         """The next free process id. Raises EAGAIN."""
         for _ in range(MAX_PID):
-            self.last_pid = self.last_pid % (MAX_PID - 1) + 1
-            if self.last_pid not in self.tasks and not self._pid_in_use(self.last_pid):
+            self.last_pid += 1
+            if self.last_pid >= MAX_PID:
+                self.last_pid = 300  # as Linux: the low ones are for what came up first
+                self.pids_wrapped = True
+            if not self.pids_wrapped or not self._pid_in_use(self.last_pid):
                 return self.last_pid
         raise Errno.EAGAIN
 
     def _pid_in_use(self, pid: int) -> bool:
-        return pid > 300 and any(
+        return pid in self.tasks or any(
             p.pgrp == pid or p.session == pid for p in self.processes.values()
         )
 

@@ -112,6 +112,7 @@ async def deliver_signals(task: Task) -> None:
 def _group_stop(task: Task, signo: int) -> None:
     process = task.process
     process.stopped_by = signo
+    task.kernel.stopped[process] = None
     process.stop_pending_report = True
     process.continued_pending_report = False
     for other in process.tasks:

@@ -220,6 +220,7 @@ def _prepare(process: Process, info: SigInfo) -> bool:
             task.pending.discard(STOP_SIGNALS)
         if process.stopped_by:
             process.stopped_by = 0
+            process.tasks[0].kernel.stopped.pop(process, None)
             process.stop_pending_report = False
             process.continued_pending_report = True
             for task in process.tasks:
@@ -240,6 +241,7 @@ def _kill_group(process: Process) -> None:
         process.exit_code = SIGKILL
     process.stopped_by = 0
     for task in process.tasks:
+        task.kernel.stopped.pop(process, None)
         _signal_wake_up(task)
 
 

@@ -127,6 +127,10 @@ class Task(Entity):
         self.timer: Timer | None = None
         """Ends its sleep."""
         self.nice = 0
+        self.sched_policy = 0
+        """SCHED_OTHER, SCHED_BATCH or SCHED_IDLE, possibly with SCHED_RESET_ON_FORK."""
+        self.cpus_allowed = -1
+        """Mask of vCPUs it may run on."""
         self.vruntime_ns = 0
         self.sched: Any = None
         """The policy's own record of it."""

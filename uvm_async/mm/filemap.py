@@ -69,11 +69,13 @@ class AddressSpace(Entity):
         frames = self.frames
         last = max(index, (self.host.size - 1) >> 12)
         order = READ_AHEAD_ORDER
-        while order and ((index & -(1 << order)) + (1 << order) - 1 > last or not self.host.evictable):
+        while order and (index & -(1 << order)) + (1 << order) - 1 > last:
             order -= 1
         first = index & -(1 << order)
         if any(i in self.pages for i in range(first, first + (1 << order))):
             first, order = index, 0
+        if not self.host.evictable and await self.host.read_pages(first, 1 << order) is None:
+            first, order = index, 0  # holes that only the cache would fill: no more than asked for
         pfn, got = await self._alloc_run(order)
         if got < order:
             first, order = index & -(1 << got), got
@@ -215,7 +217,15 @@ async def filemap_read(mapping: AddressSpace, it: IovIter, pos: int) -> int:
             break
         index, offset = divmod(pos, PAGE)
         try:
-            pfn = pages.get(index) or await mapping.page(index)
+            pfn = pages.get(index)
+            if pfn is None and not host.evictable and await host.read_pages(index, 1) is None:
+                # A hole in a file that lives in the cache alone: reading it takes no memory.
+                copied = await it.copy_to(bytes(min(PAGE - offset, left, it.count)))
+                done += copied
+                pos += copied
+                continue
+            if pfn is None:
+                pfn = pages.get(index) or await mapping.page(index)
         except Errno:
             if done:
                 break

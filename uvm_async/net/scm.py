@@ -122,7 +122,7 @@ def _read_creds(task: Task, data: bytes) -> Creds:
         or (gid not in (cred.gid, cred.egid, cred.sgid) and not cred.capable(CAP_SETGID))
     ):
         raise Errno.EPERM
-    if pid not in task.kernel.tasks:
+    if pid not in task.kernel.tasks and pid not in task.kernel.processes:
         raise Errno.ESRCH
     return (pid, uid, gid)
 

@@ -17,7 +17,6 @@ from uvm_async.net.socket import (
     ESTABLISHED,
     LISTEN,
     MSG_DONTWAIT,
-    MSG_NOSIGNAL,
     MSG_OOB,
     MSG_PEEK,
     MSG_TRUNC,
@@ -28,7 +27,6 @@ from uvm_async.net.socket import (
     READABLE,
     SEND_SHUTDOWN,
     SHUTDOWN_MASK,
-    SIGPIPE,
     SOCK_DGRAM,
     SOCK_SEQPACKET,
     WRITABLE,
@@ -219,17 +217,12 @@ class UnixSeqpacket(UnixDatagram):
         await UnixSocket.connect(self, task, addr, flags)
 
     async def send(self, task: Task, msg: Message, flags: int) -> int:
-        """Raises ENOTCONN, EPIPE (with SIGPIPE), and as datagrams."""
+        """Raises ENOTCONN, and as datagrams: EPIPE comes without SIGPIPE."""
         self.raise_error()
         if self.state != ESTABLISHED:
             raise Errno.ENOTCONN
         msg.name = b""
-        try:
-            return await super().send(task, msg, flags)
-        except Errno.EPIPE:
-            if not flags & MSG_NOSIGNAL:
-                task.kernel.send_signal(task, SIGPIPE)
-            raise
+        return await super().send(task, msg, flags)
 
     async def receive(self, task: Task, msg: Message, flags: int) -> int:
         """Raises ENOTCONN, and as datagrams."""

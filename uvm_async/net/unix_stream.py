@@ -87,7 +87,8 @@ class UnixStream(UnixSocket):
         it = msg.it
         if done:
             it.advance(done)
-        if self.shut & SEND_SHUTDOWN:
+        slept = before is not None and before.sleeping
+        if self.shut & SEND_SHUTDOWN and not slept:
             return self._broken(task, done, flags)
         try:
             while it.count:

@@ -17,8 +17,8 @@ from uvm_async.state import Entity
 
 __all__ = ["Clock", "RealClock", "VirtualClock"]
 
-VIRTUAL_EPOCH_NS = 1_000_000_000 * 10**9
-"""Where virtual real time starts: 2001-09-09 01:46:40 UTC."""
+VIRTUAL_EPOCH_NS = 1_700_000_000 * 10**9
+"""Where virtual real time starts: 2023-11-14 22:13:20 UTC."""
 CREEP_NS = 1_000
 
 

@@ -97,6 +97,26 @@ class Scheduler(Entity):
         """vCPUs that may hold a task at the same time: one, under a virtual clock."""
         return self.vcpus[:1] if self.kernel.clock.virtual else self.vcpus
 
+    def cpu_of(self, task: Task) -> int:
+        """The vCPU that a task sees itself on."""
+        index = task.vcpu.index if task.vcpu is not None else 0
+        if task.cpus_allowed >> index & 1:
+            return index
+        return (task.cpus_allowed & -task.cpus_allowed).bit_length() - 1
+
+    def _pick(self, vcpu: VCpu) -> Task | None:
+        """The policy's choice among the tasks that may run on `vcpu`."""
+        if self.kernel.clock.virtual:  # CPUs are simulated
+            return self.policy.pick_next()
+        passed: list[Task] = []
+        while (task := self.policy.pick_next()) is not None:
+            if task.cpus_allowed >> vcpu.index & 1:
+                break
+            passed.append(task)
+        for other in passed:
+            self.policy.enqueue(other, woken=False, preempted=False)
+        return task
+
     # -- becoming runnable
 
     def start(self, task: Task) -> None:
@@ -361,7 +381,7 @@ class Scheduler(Entity):
         clock = kernel.clock
         for vcpu in self.usable:
             while vcpu.current is None and not self.stopped:
-                task = policy.pick_next()
+                task = self._pick(vcpu)
                 if task is None:
                     if not isinstance(clock, VirtualClock) or self.irq_depth:
                         break

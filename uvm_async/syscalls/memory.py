@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from uvm_async.mm.mm import Mm
 
 KNOWN_FLAGS: Final = 0x7FF33  # LEGACY_MAP_MASK of <linux/mman.h>
+USER_LIMIT: Final = 1 << 47
 MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
 MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
 MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK = 8, 9, 10, 11
@@ -221,6 +222,8 @@ async def sys_mincore(task: Task, addr: Addr, length: Size, vec: Addr) -> int:
     end = addr + page_align(length)
     if end > TASK_SIZE:
         raise Errno.ENOMEM
+    if vec + (length + 4095 >> 12) > USER_LIMIT:
+        raise Errno.EFAULT
     mm = task.mm
     position = addr
     out = bytearray()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uvm_async.errors import Errno
 from uvm_async.kernel.uts import MACHINE, RELEASE, SYSNAME, VERSION
 from uvm_async.kernel.itimer import arm_cpu_limit, cpu_time_ns, thread_cpu_time_ns
+from uvm_async.mm.iov import UserIter
 from uvm_async.syscalls.process import rusage
 from uvm_async.syscalls.table import Addr, Flags, Int, Pid, Size, UInt, ULong, syscall
 
@@ -77,13 +78,16 @@ async def sys_getrandom(task: Task, buf: Addr, count: Size, flags: UInt) -> int:
     done = 0
     while done < count:
         step = min(count - done, 65536)
+        it = UserIter(task.mm, [(buf + done, step)], write=True)
         try:
-            await task.mm.copy_to_user(buf + done, task.kernel.entropy.bytes(step))
+            copied = await it.copy_to(task.kernel.entropy.bytes(step))
         except Errno.EFAULT:
             if done:
                 break
             raise
-        done += step
+        done += copied
+        if copied < step:
+            break
     return done
 
 

@@ -49,6 +49,7 @@ WCLONE: Final = 0x80000000
 P_ALL, P_PID, P_PGID, P_PIDFD = range(4)
 AT_EMPTY_PATH: Final = 0x1000
 AT_SYMLINK_NOFOLLOW: Final = 0x100
+O_NOFOLLOW: Final = 0o400000
 MAX_ARGS: Final = 0x7FFFFFFF
 RUSAGE: Final = struct.Struct("<16q")
 
@@ -129,7 +130,7 @@ async def sys_execve(task: Task, path: PathPtr, argv: Addr, envp: Addr) -> objec
     return NO_RESULT
 
 
-@syscall("execveat", missing="AT_EMPTY_PATH")
+@syscall("execveat")
 async def sys_execveat(
     task: Task, dirfd: Fd, path: PathPtr, argv: Addr, envp: Addr, flags: Flags
 ) -> object:
@@ -137,10 +138,12 @@ async def sys_execveat(
     if flags & ~(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW):
         raise Errno.EINVAL
     name = await task.mm.get_path(path)
-    if not name and flags & AT_EMPTY_PATH:
-        name = b"/proc/self/fd/%d" % dirfd
+    if not name and not flags & AT_EMPTY_PATH:
+        raise Errno.ENOENT
     arguments = await _string_vector(task, argv)
-    await do_execve(task, name, arguments, await _string_vector(task, envp), dirfd=dirfd)
+    environment = await _string_vector(task, envp)
+    nofollow = O_NOFOLLOW if flags & AT_SYMLINK_NOFOLLOW else 0
+    await do_execve(task, name, arguments, environment, dirfd=dirfd, flags=nofollow)
     return NO_RESULT
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from uvm_async.kernel.task import Process, Task
 
 SCHED_NORMAL, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE = 0, 1, 2, 3, 5
+SCHED_RESET_ON_FORK = 0x40000000
+CAP_SYS_NICE = 23
 PRIO_PROCESS, PRIO_PGRP, PRIO_USER = range(3)
 
 
@@ -37,27 +39,34 @@ async def sys_sched_getaffinity(task: Task, pid: Pid, size: UInt, out: Addr) -> 
     """man 2 sched_getaffinity; answers bytes stored, as the kernel does."""
     if size * 8 < task.kernel.nr_cpus or size & 7:
         raise Errno.EINVAL
-    _task(task, pid)
+    target = _task(task, pid)
     length = min(size, max(8, (task.kernel.nr_cpus + 63) // 64 * 8))
-    mask = (1 << task.kernel.nr_cpus) - 1
+    mask = target.cpus_allowed & ((1 << task.kernel.nr_cpus) - 1)
     await task.mm.copy_to_user(out, mask.to_bytes(length, "little"))
     return length
 
 
-@syscall("sched_setaffinity", missing="checked, but every vCPU stays allowed")
+@syscall("sched_setaffinity")
 async def sys_sched_setaffinity(task: Task, pid: Pid, size: UInt, mask: Addr) -> int:
     """man 2 sched_setaffinity."""
     wanted = int.from_bytes(await task.mm.copy_from_user(mask, min(size, 128)), "little")
-    _task(task, pid)
-    if not wanted & ((1 << task.kernel.nr_cpus) - 1):
+    target = _task(task, pid)
+    if target.cred.uid != task.cred.euid and not task.cred.capable(CAP_SYS_NICE):
+        raise Errno.EPERM
+    wanted &= (1 << task.kernel.nr_cpus) - 1
+    if not wanted:
         raise Errno.EINVAL
+    target.cpus_allowed = wanted
+    vcpu = target.vcpu
+    if vcpu is not None and vcpu.current is target and not wanted >> vcpu.index & 1:
+        task.kernel.sched.resched(vcpu)
     return 0
 
 
 @syscall("getcpu")
 async def sys_getcpu(task: Task, cpu: Addr, node: Addr, cache: Addr) -> int:
     """man 2 getcpu."""
-    index = task.vcpu.index if task.vcpu is not None else 0
+    index = task.kernel.sched.cpu_of(task)
     if cpu:
         await task.mm.copy_to_user(cpu, index.to_bytes(4, "little"))
     if node:
@@ -68,20 +77,22 @@ async def sys_getcpu(task: Task, cpu: Addr, node: Addr, cache: Addr) -> int:
 @syscall("sched_getscheduler")
 def sys_sched_getscheduler(task: Task, pid: Pid) -> int:
     """man 2 sched_getscheduler."""
-    _task(task, pid)
-    return SCHED_NORMAL
+    return _task(task, pid).sched_policy
 
 
-@syscall("sched_setscheduler", missing="the machine's policy decides; only SCHED_OTHER is accepted")
+@syscall("sched_setscheduler", missing="real-time policies are refused with EPERM")
 async def sys_sched_setscheduler(task: Task, pid: Pid, policy: Int, param: Addr) -> int:
     """man 2 sched_setscheduler."""
     if pid < 0 or not param:
         raise Errno.EINVAL
     priority = await task.mm.get_u32(param)
-    _task(task, pid)
+    target = _task(task, pid)
+    kept = policy & SCHED_RESET_ON_FORK
+    policy &= ~SCHED_RESET_ON_FORK
     if policy in (SCHED_NORMAL, SCHED_BATCH, SCHED_IDLE):
         if priority:
             raise Errno.EINVAL
+        target.sched_policy = policy | kept
         return 0
     if policy in (SCHED_FIFO, SCHED_RR):
         if not 1 <= priority <= 99:
