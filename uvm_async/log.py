@@ -1,53 +1,47 @@
-"""The package's log: structlog, imported when there is something to say.
+"""The package's logger.
 
-Half of the machine's import time would be structlog's, in programs that never
-log a line.  What an embedder that has not imported structlog cannot have asked
-for (info) is dropped; warnings and errors go to standard error then, as structlog
-goes to standard output unless configured.
+Where the embedding program has configured structlog, that is what is used;
+otherwise warnings and worse go to standard error, and nothing ever to standard
+output, which belongs to the guest's programs and the embedder.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
-__all__ = ["log"]
+import structlog
 
-NAME = "uvm_async"
+__all__ = ["Log", "log"]
 
 
 class Log:
-    """Stateless: where a message goes is structlog's configuration, now."""
+    """Forwards to structlog, deciding at the time of the event."""
 
-    def info(self, event: str, **context: Any) -> None:
-        """For whoever has asked to hear more."""
-        if "structlog" in sys.modules:
-            _logger().info(event, **context)
+    def _logger(self) -> Any:
+        if structlog.is_configured():
+            return structlog.get_logger("uvm_async")
+        return structlog.wrap_logger(
+            structlog.PrintLogger(sys.stderr),
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        )
 
-    def warning(self, event: str, **context: Any) -> None:
-        """Something that a user should know of."""
-        _logger().warning(event, **context)
+    def debug(self, event: str, **values: Any) -> None:
+        """For whoever looks into the kernel itself."""
+        self._logger().debug(event, **values)
 
-    def error(self, event: str, **context: Any) -> None:
-        """The machine cannot go on, or not as asked."""
-        _logger().error(event, **context)
+    def info(self, event: str, **values: Any) -> None:
+        """Nothing is wrong."""
+        self._logger().info(event, **values)
 
+    def warning(self, event: str, **values: Any) -> None:
+        """The guest or its files are in trouble; the machine is not."""
+        self._logger().warning(event, **values)
 
-def _logger() -> Any:
-    import structlog
-
-    if structlog.is_configured():
-        return structlog.get_logger(NAME)
-    return structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger("warning"),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.dev.ConsoleRenderer(
-                colors=False, exception_formatter=structlog.dev.plain_traceback
-            ),
-        ],
-    )
+    def error(self, event: str, **values: Any) -> None:
+        """The machine is in trouble."""
+        self._logger().error(event, **values)
 
 
 log = Log()

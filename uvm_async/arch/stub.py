@@ -131,6 +131,7 @@ class StubFamily:
         self._ready: asyncio.Future[None] | None = None
         self._gone: asyncio.Future[None] | None = None
         self._closing = False
+        self._at_eof = False
         self._timer = -1
         self._hub: NotifyHub | None = None
         self.epoch = 0
@@ -182,6 +183,9 @@ class StubFamily:
         if self._socket is None:
             return
         self._closing = True
+        if self._at_eof:
+            self.kill()
+            return
         self._gone = asyncio.get_running_loop().create_future()
         with contextlib.suppress(OSError):
             self._socket.send(_MESSAGE.pack(lib.UVM_ORDER_QUIT, 0, 0, 0))
@@ -338,6 +342,7 @@ class StubFamily:
 
     def _on_eof(self) -> None:
         assert self._socket is not None
+        self._at_eof = True
         asyncio.get_running_loop().remove_reader(self._socket)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uvm_async.fs.inode import File
     from uvm_async.kernel.task import Task
 
-__all__ = ["NR_OPEN", "O_PATH", "FdTable", "fd_install", "fget", "nofile_limit"]
+__all__ = ["NR_OPEN", "O_PATH", "FdTable", "fd_install", "nofile_limit"]
 
 RLIMIT_NOFILE = 7
 NR_OPEN = 1 << 20
@@ -39,13 +39,6 @@ def nofile_limit(task: Task) -> int:
 def fd_install(task: Task, file: File, *, cloexec: bool = False, start: int = 0) -> int:
     """Put `file` (whose reference passes to the table) at the lowest free number. Raises EMFILE."""
     return task.files.install(file, nofile_limit(task), cloexec=cloexec, start=start)
-
-
-def fget(task: Task, fd: int) -> File:
-    """The file at `fd`, with a reference that `fput` gives back. Raises EBADF."""
-    file = task.files.get(fd)
-    file.refs += 1
-    return file
 
 
 class FdTable(Entity):

@@ -136,7 +136,7 @@ async def mprotect(mm: Mm, addr: int, length: int, prot: int, current: Task) -> 
         return
     length = page_align(length)
     end = addr + length
-    if end <= addr:
+    if end <= addr or end >= 1 << 64:
         raise Errno.ENOMEM
     if prot & ~(PROT_GROWSDOWN | PROT_GROWSUP | 0xF) or prot & PROT_GROWSUP:
         raise Errno.EINVAL

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from uvm_async._host import lib
 from uvm_async.arch.physmem import TASK_SIZE
 from uvm_async.errors import Errno
-from uvm_async.fs.fdtable import fget
 from uvm_async.fs.memfd import create_shmem_file
 from uvm_async.mm import mmap as mm_ops
 from uvm_async.mm.filemap import filemap_fsync
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from uvm_async.mm.mm import Mm
 
 KNOWN_FLAGS: Final = 0x7FF33  # LEGACY_MAP_MASK of <linux/mman.h>
-USER_LIMIT: Final = 1 << 47
+USER_LIMIT: Final = (1 << 47) - 4096
 MS_ASYNC, MS_INVALIDATE, MS_SYNC = 1, 2, 4
 MADV_NORMAL, MADV_RANDOM, MADV_SEQUENTIAL, MADV_WILLNEED, MADV_DONTNEED = range(5)
 MADV_FREE, MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK = 8, 9, 10, 11
@@ -59,7 +58,7 @@ async def sys_mmap(
     mapping = None
     max_prot = 7
     if not flags & MAP_ANONYMOUS:
-        file = fget(task, fd)
+        file = task.files.get(fd)
         if not length:
             raise Errno.EINVAL
         if kind not in (MAP_SHARED, MAP_PRIVATE, MAP_SHARED_VALIDATE):
@@ -245,6 +244,8 @@ async def sys_mincore(task: Task, addr: Addr, length: Size, vec: Addr) -> int:
 async def _mlock(task: Task, addr: int, length: int) -> int:
     start = addr & ~4095
     end = page_align(addr + length)
+    if end >= 1 << 64:
+        raise Errno.EINVAL
     mm = task.mm
     position = start
     for vma in mm.overlapping(start, end):

@@ -28,7 +28,7 @@ NO_FANOTIFY: Final = "No fanotify, as without CONFIG_FANOTIFY."
 NO_LANDLOCK: Final = "No Landlock, as without CONFIG_SECURITY_LANDLOCK."
 NO_LSM: Final = "No security modules."
 NO_NAMESPACES: Final = "One namespace of each kind."
-NO_NEW_MOUNTS: Final = "mount(2) only, not the file-descriptor based mount calls."
+NO_NEW_MOUNTS: Final = "Only mount(2) and umount2(2), not the mount calls on descriptors."
 NO_DEBUG: Final = "No debugger: a task's memory and registers are its own."
 NO_HANDLES: Final = "File systems hand out no file handles."
 NO_QUOTA: Final = "No quotas, as without CONFIG_QUOTA."
@@ -87,8 +87,8 @@ _REFUSED: Final[tuple[tuple[type[Errno], str, tuple[str, ...]], ...]] = (
      "futex_wait", "futex_requeue")),
     (Errno.ENOSYS, "The memory of a dying process is given back by itself.",
      ("process_mrelease",)),
-    (Errno.ENOSYS, "madvise(2) for the calling process only.", ("process_madvise",)),
-    (Errno.ENOSYS, "mmap(2) instead: nonlinear mappings are no more.", ("remap_file_pages",)),
+    (Errno.ENOSYS, "Only madvise(2), for the calling process itself.", ("process_madvise",)),
+    (Errno.ENOSYS, "No nonlinear mappings; mmap(2) each part.", ("remap_file_pages",)),
     (Errno.ENOSYS, "Obsolete: statfs(2) and /proc/filesystems answer it.", ("ustat", "sysfs")),
     (Errno.EPERM, "Terminals are hung up by closing them.", ("vhangup",)),
 )  # fmt: skip

@@ -224,6 +224,17 @@ class ProcDir(ProcInode):
     def child_path(self, name: bytes) -> bytes:
         return self.path + b"/" + name
 
+    # Nothing can be made here, and Linux calls that ENOENT (proc has no such operations).
+
+    async def create(self, name: bytes, mode: int, uid: int, gid: int, rdev: int = 0) -> Inode:
+        raise Errno.ENOENT
+
+    async def mkdir(self, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        raise Errno.ENOENT
+
+    async def symlink(self, name: bytes, target: bytes, uid: int, gid: int) -> Inode:
+        raise Errno.ENOENT
+
     def make(self, name: bytes, node: Node) -> ProcInode:
         """The inode of an entry, made at first use."""
         inode = self.children.get(name)
