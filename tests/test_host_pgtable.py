@@ -180,7 +180,10 @@ class AddressSpaces(RuleBasedStateMachine):
             if cow:
                 self.ptes[parent][addr] = forked(self.ptes[parent][addr])
             self.ptes[child][addr] = self.ptes[parent][addr]
-        copied = lib.uvm_pte_copy(self.pm, self.pgd[child], self.pgd[parent], *where, cow)
+        eager, shrunk = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        copied = lib.uvm_pte_copy(
+            self.pm, self.pgd[child], self.pgd[parent], *where, cow, eager, shrunk
+        )
         assert copied == len(addresses)
 
     @rule(mm=mms, where=any_range, room=st.integers(0, 6))
@@ -264,6 +267,11 @@ def physmem() -> Iterator[Physmem]:
     made.close()
 
 
+def fork_counters(eager: int = 0) -> tuple[object, object]:
+    """The two counters of uvm_pte_copy: pages to copy at once, entries that lost a right."""
+    return ffi.new("uint32_t *", eager), ffi.new("uint32_t *")
+
+
 def exhaust(physmem: Physmem, leave: int) -> None:
     """Leave so many frames in the PT zone."""
     while physmem.free(ZONE_PT) > leave:
@@ -276,7 +284,7 @@ def test_private_page_that_was_read_only_at_fork_is_still_copy_on_write(physmem:
     parent, child = lib.uvm_pgd_new(pm), lib.uvm_pgd_new(pm)
     lib.uvm_pte_map_run(pm, parent, addr, 1, physmem.alloc(), U | W | A | D, 1)
     lib.uvm_pte_protect(pm, parent, addr, addr + PAGE, 1, 1, 0)
-    lib.uvm_pte_copy(pm, child, parent, 0, TASK_SIZE, 1)
+    lib.uvm_pte_copy(pm, child, parent, 0, TASK_SIZE, 1, *fork_counters())
     for pgd in (parent, child):
         lib.uvm_pte_protect(pm, pgd, addr, addr + PAGE, 3, 1, 0)
         assert lib.uvm_pte_get(pm, pgd, addr) & (W | COW) == COW
@@ -304,7 +312,7 @@ def test_copy_without_memory_can_be_zapped_away(physmem: Physmem) -> None:
     for base, pfn in zip(REGIONS, pfns, strict=True):
         lib.uvm_pte_map_run(pm, parent, base, 1, pfn, U | W, 1)
     exhaust(physmem, leave=4)
-    assert lib.uvm_pte_copy(pm, child, parent, 0, TASK_SIZE, 1) < 0
+    assert lib.uvm_pte_copy(pm, child, parent, 0, TASK_SIZE, 1, *fork_counters()) < 0
     assert [physmem.refs(pfn) for pfn in pfns] != [1] * len(pfns)
     freed, nxt, cleared = (
         ffi.new("uint32_t[8]"),
@@ -352,4 +360,52 @@ def test_a_pgd_that_is_no_table_reads_as_empty(physmem: Physmem) -> None:
         assert lib.uvm_pte_set(pm, pgd, REGIONS[0], PAGE | P) < 0
         assert lib.uvm_pte_count(pm, pgd, 0, TASK_SIZE) == 0
         lib.uvm_pgd_free(pm, pgd)
+    assert physmem.consistent()
+
+
+def test_pages_copied_at_fork_are_the_childs_own_and_leave_the_parent_writable(
+    physmem: Physmem,
+) -> None:
+    pm, addr = physmem.pm, REGIONS[0]
+    parent, child = lib.uvm_pgd_new(pm), lib.uvm_pgd_new(pm)
+    pfns = [physmem.alloc() for _ in range(6)]
+    for i, pfn in enumerate(pfns):
+        lib.uvm_pte_map_run(pm, parent, addr + i * PAGE, 1, pfn, U | W | A | D, 1)
+        physmem.write_frame(pfn, bytes([i + 1]) * PAGE)
+    free = physmem.free()
+    eager, shrunk = fork_counters(4)
+    assert lib.uvm_pte_copy(pm, child, parent, 0, TASK_SIZE, 1, eager, shrunk) == 6
+    assert (eager[0], shrunk[0]) == (0, 2)  # type: ignore[index]
+    assert physmem.free() == free - 4
+    for i, pfn in enumerate(pfns):
+        ours, theirs = (lib.uvm_pte_get(pm, g, addr + i * PAGE) for g in (parent, child))
+        if i < 4:
+            assert ours & (W | COW) == theirs & (W | COW) == W
+            assert (theirs & ADDR) >> 12 != pfn and physmem.refs(pfn) == 1
+        else:
+            assert ours & (W | COW) == theirs & (W | COW) == COW and physmem.refs(pfn) == 2
+        assert physmem.frame((theirs & ADDR) >> 12) == bytes([i + 1]) * PAGE
+    assert physmem.consistent()
+
+
+def test_unshare_makes_a_window_writable_in_one_run_and_keeps_its_contents(
+    physmem: Physmem,
+) -> None:
+    pm, addr = physmem.pm, REGIONS[0]
+    parent, child = lib.uvm_pgd_new(pm), lib.uvm_pgd_new(pm)
+    pfns = [physmem.alloc() for _ in range(8)]
+    for i, pfn in enumerate(pfns):
+        lib.uvm_pte_map_run(pm, parent, addr + i * PAGE, 1, pfn, U | W | A | D, 1)
+        physmem.write_frame(pfn, bytes([i + 1]) * PAGE)
+    lib.uvm_pte_copy(pm, child, parent, 0, TASK_SIZE, 1, *fork_counters())
+    assert lib.uvm_pte_unshare(pm, child, addr, 8) == 8
+    entries = [lib.uvm_pte_get(pm, child, addr + i * PAGE) for i in range(8)]
+    first = (entries[0] & ADDR) >> 12
+    for i, entry in enumerate(entries):
+        assert entry & (W | D | COW) == W | D
+        assert (entry & ADDR) >> 12 == first + i
+        assert physmem.frame(first + i) == bytes([i + 1]) * PAGE
+    assert [physmem.refs(pfn) for pfn in pfns] == [1] * 8
+    assert lib.uvm_pte_unshare(pm, parent, addr, 8) == 8  # nobody else's now: taken over
+    assert [(lib.uvm_pte_get(pm, parent, addr + i * PAGE) & ADDR) >> 12 for i in range(8)] == pfns
     assert physmem.consistent()

@@ -230,17 +230,19 @@ class Machine:
         kernel.workers = self._workers
         kernel.wake_mask = 1 << (lib.UVM_SIG_WAKE - 1) if self.transport == "signal" else 0
         kernel.on_exit = self._on_exit
+        kernel.on_fatal = self._fail
         kernel.on_freeze = self._on_freeze
         sched = kernel.sched
         family = self._family = StubFamily(
             self._physmem,
             StubOptions(transport=TRANSPORTS[self.transport], door=TRAPS[self.trap]),
-            on_trap=self._guarded(sched.on_trap),
-            on_ack=self._guarded(sched.on_ack),
-            on_timer=self._guarded(sched.on_timer),
+            on_trap=sched.on_trap,
+            on_ack=sched.on_ack,
+            on_timer=sched.on_timer,
             on_death=self._guarded(kernel.stub_died),
             on_lost=self._on_lost,
-            done=self._guarded(sched.schedule),
+            on_error=self._fail,
+            done=sched.schedule,
         )
         kernel.attach_hardware(family, asyncio.get_running_loop())
         await family.start(stubs)
@@ -335,10 +337,8 @@ class Machine:
             if self._observers is not None:
                 self._observers.close()
             if kernel is not None:
-                for sb in kernel.mounts.super_blocks():
-                    detach = getattr(sb, "detach_host", None)
-                    if detach is not None:
-                        detach()
+                for tree in kernel.host_trees:
+                    tree.let_go()
             if self._physmem is not None:
                 self._physmem.close()
 
@@ -404,6 +404,8 @@ class Machine:
     @staticmethod
     def _retire(kernel: Kernel) -> None:
         """Nothing of the old graph may act any more."""
+        for tree in kernel.host_trees:
+            tree.let_go()
         for task in kernel.tasks.values():
             if task.stub is not None:
                 task.stub.task = None

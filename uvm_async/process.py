@@ -234,6 +234,8 @@ class _Feed:
         """Feed this stream (again, after a thaw)."""
         self._stream = stream
         stream.wanted = self._wake
+        if stream.wait:
+            self._wake()
 
     async def detach(self) -> None:
         """Let a read that is under way end, and feed nothing more for now."""
@@ -261,20 +263,26 @@ class _Feed:
             return
         except OSError:
             data = b""
-        self._feed(data)
+        if self._feed(data):
+            self._wake()
 
     async def _read_file(self) -> None:
-        try:
-            data = await self._workers.run(os.read, self._fd, self._stream.room)
-        except OSError:
-            data = b""
-        self._feed(data)
+        hungry = True
+        while hungry:
+            try:
+                data = await self._workers.run(os.read, self._fd, self._stream.room)
+            except OSError:
+                data = b""
+            hungry = self._feed(data)
 
-    def _feed(self, data: bytes) -> None:
-        if data:
-            self._stream.feed(data)
-        else:
-            self._stream.feed_eof()
+    def _feed(self, data: bytes) -> bool:
+        """Whether the guest waits for more: its read is to be filled (StreamIn.fill)."""
+        stream = self._stream
+        if not data:
+            stream.feed_eof()
+            return False
+        stream.feed(data)
+        return bool(stream.wait) and stream.room > 0 and stream.wanted is not None
 
     def stop(self) -> None:
         """Watch the descriptor no longer."""

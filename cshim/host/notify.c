@@ -55,16 +55,6 @@ int uvm_notify_drain(int fd, uint64_t *values, int max) {
     return (int)n;
 }
 
-int uvm_notify_wait(uint64_t *value, uint64_t timeout_ns) {
-    sigset_t set = notify_set();
-    siginfo_t info;
-    struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
-    if (sigtimedwait(&set, &info, &timeout) < 0)
-        return 0;
-    *value = (uint64_t)info.si_value.sival_ptr;
-    return 1;
-}
-
 int uvm_timer_open(uint32_t epoch) {
     struct sigevent event;
     int timer;

@@ -290,14 +290,47 @@ static inline uint64_t pte_share_cow(uint64_t pte) {
     return pte & ~(uint64_t)UVM_PTE_W;
 }
 
+/* Frames for copies made ahead of need, handed out in order from one run so that
+ * what lies together is mapped together; what is left over goes back. */
+struct reserve {
+    uint32_t next, left;
+};
+
+static uint32_t reserve_take(struct uvm_physmem *pm, struct reserve *r, unsigned order) {
+    if (r->left == 0) {
+        r->next = uvm_frame_alloc(pm, UVM_ZONE_DATA, order);
+        r->left = r->next ? 1u << order : 0;
+        if (!r->next && order) { /* no run left: a single one will do */
+            r->next = uvm_frame_alloc(pm, UVM_ZONE_DATA, 0);
+            r->left = r->next != 0;
+        }
+    }
+    if (r->left == 0)
+        return 0;
+    r->left--;
+    return r->next++;
+}
+
+static void reserve_return(struct uvm_physmem *pm, struct reserve *r) {
+    while (r->left) {
+        r->left--;
+        uvm_frame_put(pm, r->next + r->left);
+    }
+}
+
+#define EAGER_ORDER 3
+
 /* Pre: dst has no entry in [start, end); one that it has is left alone, and
  * not copied.  Post: entries copied; or -ENOMEM with dst filled from start up
- * to the leaf table that could not be made. */
+ * to the leaf table that could not be made.  Up to *eager dirty private pages
+ * are copied at once, which leaves the source's entries as they are; *shrunk
+ * counts those that lost a right. */
 int64_t uvm_pte_copy(struct uvm_physmem *pm, uint32_t dst, uint32_t src, uint64_t start,
-                     uint64_t end, int cow) {
+                     uint64_t end, int cow, uint32_t *eager, uint32_t *shrunk) {
     struct view v = view_of(pm);
     uint64_t addr = page_floor(start);
     int64_t copied = 0;
+    struct reserve reserve = {0, 0};
     end = page_floor(clamp_end(end));
     FOR_EACH_LEAF (&v, src, addr, end) {
         uint64_t *into = NULL;
@@ -305,20 +338,74 @@ int64_t uvm_pte_copy(struct uvm_physmem *pm, uint32_t dst, uint32_t src, uint64_
             uint64_t pte = leaf[i];
             if (!(pte & HELD))
                 continue;
-            if (!into && !(into = leaf_make(pm, &v, dst, addr)))
+            if (!into && !(into = leaf_make(pm, &v, dst, addr))) {
+                reserve_return(pm, &reserve);
                 return -ENOMEM;
+            }
             if (into[i] & HELD)
                 continue;
+            copied++;
+            uint64_t hot = UVM_PTE_P | UVM_PTE_W | UVM_PTE_D;
+            if (cow && *eager && (pte & (hot | UVM_PTE_CACHE)) == hot && leaf_has_frame(&v, pte)) {
+                uint32_t own = reserve_take(pm, &reserve, EAGER_ORDER);
+                if (own) {
+                    --*eager;
+                    uvm_frame_copy(pm, own, (uint32_t)pte_pfn(pte));
+                    pte_write(&into[i], (pte & ~UVM_PTE_ADDR) | (uint64_t)own << UVM_PAGE_SHIFT);
+                    continue;
+                }
+            }
             uint64_t shared = cow ? pte_share_cow(pte) : pte;
             if (leaf_has_frame(&v, pte))
                 page_get(&v, (uint32_t)pte_pfn(pte));
+            *shrunk += (pte & ~shared & UVM_PTE_W) != 0;
             if (shared != pte)
                 pte_write(&leaf[i], shared);
             pte_write(&into[i], shared);
-            copied++;
         }
     }
+    reserve_return(pm, &reserve);
     return copied;
+}
+
+/* ---- copy-on-write, ahead of need */
+
+/* Pre: [addr, addr + n pages) lies in one private, writable area.  Post: every
+ * entry there that a write would copy has been copied (or taken over, where
+ * nobody else holds its frame) and is writable and dirty, frames in a row where
+ * there is a run; the answer counts them.  It stops where there is no memory. */
+int uvm_pte_unshare(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t n) {
+    struct view v = view_of(pm);
+    uint64_t end = page_floor(clamp_end(end_of(addr, n)));
+    struct reserve reserve = {0, 0};
+    unsigned order = 0;
+    int made = 0;
+    while (order < UVM_MAX_ORDER && 1u << order < n)
+        order++;
+    addr = page_floor(addr);
+    FOR_EACH_LEAF (&v, pgd, addr, end) {
+        for (unsigned i = s.first; i < s.last; i++) {
+            uint64_t pte = leaf[i];
+            uint64_t bits = (pte & ~(UVM_PTE_ADDR | UVM_PTE_COW | UVM_PTE_CACHE)) | UVM_PTE_W |
+                            UVM_PTE_A | UVM_PTE_D;
+            if (!(pte & UVM_PTE_P) || (pte & UVM_PTE_W) || !leaf_has_frame(&v, pte))
+                continue;
+            uint32_t pfn = (uint32_t)pte_pfn(pte);
+            uint32_t own = pfn;
+            if ((pte & UVM_PTE_CACHE) || uvm_frame_refs(pm, pfn) != 1) {
+                own = reserve_take(pm, &reserve, order);
+                if (!own)
+                    return made;
+                uvm_frame_copy(pm, own, pfn);
+            }
+            pte_write(&leaf[i], bits | (uint64_t)own << UVM_PAGE_SHIFT);
+            if (own != pfn)
+                page_drop(&v, pfn);
+            made++;
+        }
+    }
+    reserve_return(pm, &reserve);
+    return made;
 }
 
 /* ---- munmap */

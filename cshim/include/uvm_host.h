@@ -68,10 +68,16 @@ uint32_t uvm_pte_none_run(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, u
 /* Copy the entries of [start, end) for fork.  cow: entries of both sides lose W
  * and gain COW where they had W, or lack CACHE (a private page that is read-only
  * now may be asked for W later).  Takes references.  Destination bits keep A
- * and D.  The destination is empty; an entry it has is left alone.  Answers the
+ * and D.  With cow, up to *eager dirty private pages are copied at once instead,
+ * which leaves the source's entries as they are (*eager is counted down);
+ * *shrunk counts source entries that lost a right.  The destination is empty; an entry it has is left alone.  Answers the
  * number of entries copied, or -ENOMEM (partial: caller zaps). */
 int64_t uvm_pte_copy(struct uvm_physmem *pm, uint32_t dst, uint32_t src,
-                     uint64_t start, uint64_t end, int cow);
+                     uint64_t start, uint64_t end, int cow, uint32_t *eager, uint32_t *shrunk);
+/* Break copy-on-write for the entries of n pages from addr, which lie in one
+ * private writable area: copies in a row where there is a run.  Answers how many
+ * are writable now that were not. */
+int uvm_pte_unshare(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t n);
 /* Clear the entries of [start, end) until max_freed frames have fallen to zero
  * references: those pfns go to freed (still reserved, count 0: give them back
  * with uvm_frames_release once every Tlb has let go).  *next is where it
@@ -127,8 +133,6 @@ uint64_t uvm_stub_image(const uint8_t **image);     /* the executable this libra
 int uvm_notify_open(void);                          /* signalfd for UVM_SIG_NOTIFY of this thread */
 int uvm_notify_block(int block);                    /* in this thread; answers whether it was blocked */
 int uvm_notify_drain(int fd, uint64_t *values, int max); /* values read; 0: none */
-/* Wait up to timeout_ns for one notification of this thread, without the loop; 1 or 0. */
-int uvm_notify_wait(uint64_t *value, uint64_t timeout_ns);
 int uvm_timer_open(uint32_t epoch);                 /* timer id, or a negative errno */
 int uvm_timer_set(int timer, uint64_t deadline_ns, uint64_t interval_ns); /* CLOCK_MONOTONIC; 0 disarms */
 void uvm_timer_close(int timer);

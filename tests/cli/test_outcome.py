@@ -50,6 +50,7 @@ def test_signal_while_booting_ends_us_by_that_signal_and_leaves_nothing() -> Non
         assert b"Traceback" not in stderr
 
 
+@pytest.mark.realtime
 def test_keyboards_signal_reaches_the_whole_group(machine_options: MachineOptions) -> None:
     script = "trap 'echo shell' INT; sleep 1000; echo after"
     command = [UVM, "run", *option_arguments(machine_options), "--", BUSYBOX, "sh", "-c", script]

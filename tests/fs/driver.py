@@ -59,6 +59,7 @@ class FakeKernel(Entity):
         self.timers = Timers()
         self.sched = FakeScheduler()
         self.mounts = MountTable()
+        self.host_trees: list[object] = []
         self.signals: list[tuple[int, int]] = []
         self.anon_devs = 40
 

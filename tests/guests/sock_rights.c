@@ -1,5 +1,6 @@
 /* Files and credentials that travel: SCM_RIGHTS, SCM_CREDENTIALS, SO_PEERCRED, cut control
  * messages, sockets that are sent over themselves.
+ * needs: root
  */
 #include "guest.h"
 #include <sys/socket.h>

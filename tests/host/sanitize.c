@@ -110,7 +110,9 @@ static void fork_region(uint32_t m, uint32_t r) {
         }
         shadow[child][r][i] = *pte;
     }
-    CHECK(uvm_pte_copy(&pm, pgd[child], pgd[m], region[r], page_address(r, PAGES), 1) == expected);
+    uint32_t eager = 0, shrunk = 0;
+    CHECK(uvm_pte_copy(&pm, pgd[child], pgd[m], region[r], page_address(r, PAGES), 1, &eager,
+                       &shrunk) == expected);
 }
 
 static void protect(uint32_t m, uint32_t r, uint32_t page, uint32_t n) {
@@ -267,6 +269,7 @@ static void hostile_call(void) {
     uint32_t pfn = (uint32_t)garbage();
     uint64_t addr = page_address(r, page), end = addr + (uint64_t)pick(64) * UVM_PAGE_SIZE;
     uint64_t next, cleared;
+    uint32_t eager, shrunk = 0;
     int found;
     switch (pick(12)) {
     case 0:
@@ -294,7 +297,9 @@ static void hostile_call(void) {
                            uvm_pte_zap(&pm, pgd[m], addr, end, freed, 64, &next, &cleared));
         break;
     case 7:
-        uvm_pte_copy(&pm, pgd[1 - m], pgd[m], addr, end, 1);
+        eager = pick(8);
+        uvm_pte_copy(&pm, pgd[1 - m], pgd[m], addr, end, 1, &eager, &shrunk);
+        uvm_pte_unshare(&pm, pgd[m], addr, pick(32));
         break;
     case 8:
         uvm_pte_protect(&pm, pgd[m], addr, end, pick(8), 1, (int)pick(2));

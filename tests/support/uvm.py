@@ -92,11 +92,12 @@ class Family:
         return max(stubs, key=lambda pid: sum(map(int, (_stat(pid) or ["0"] * 15)[11:13])))
 
     def living(self) -> dict[int, str]:
-        """Those that are there still, zombies too, with their state."""
-        return {pid: fields[0] for pid in self.members if (fields := _stat(pid))}
+        """Those that are there still, with their state; zombies wait for init only."""
+        states = {pid: fields[0] for pid in self.members if (fields := _stat(pid))}
+        return {pid: state for pid, state in states.items() if state not in "ZX"}
 
     def gone_within(self, seconds: float) -> bool:
-        """Whether all are gone, reaped and all, before the time is over."""
+        """Whether all are dead before the time is over."""
         end = time.monotonic() + seconds
         while self.living():
             if time.monotonic() > end:

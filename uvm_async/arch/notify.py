@@ -4,12 +4,6 @@ One real-time signal, directed at the loop's thread, blocked there while a machi
 lives, read through one signalfd.  Several machines on one loop share it: the
 value of each notification carries the machine's epoch.
 
-*Lingering*: a trap that is answered at once is mostly followed by the next within
-microseconds.  So after a batch the hub waits for one more inline, without the
-loop, as long as stubs run, each time for at most `LINGER_WAIT_NS`, in all for at
-most `LINGER_TOTAL_NS`; then the loop has its turn.  That halves what the loop
-adds to a system call, and delays the embedder by no more than that total.
-
 The hub of a thread is the one piece of process-wide state in the package: the
 signal and its mask belong to the thread, not to a machine.
 """
@@ -21,7 +15,6 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from time import monotonic_ns
 from typing import Any
 
 from uvm_async._host import ffi, lib
@@ -34,8 +27,6 @@ KIND_ACK: int = lib.UVM_NOTIFY_ACK
 KIND_TIMER: int = lib.UVM_NOTIFY_TIMER
 
 _BATCH = 64
-LINGER_WAIT_NS = 40_000
-LINGER_TOTAL_NS = 250_000
 _epochs = itertools.count(1)
 _hubs: dict[int, NotifyHub] = {}
 
@@ -48,7 +39,7 @@ class NotifyHub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._receivers: dict[int, tuple[Receiver, Callable[[], bool]]] = {}
+        self._receivers: dict[int, tuple[Receiver, Callable[[], None]]] = {}
         self._values: Any = ffi.new("uint64_t[]", _BATCH)
         self._was_blocked = bool(lib.uvm_notify_block(1))
         self._fd = lib.uvm_notify_open()
@@ -58,11 +49,11 @@ class NotifyHub:
         loop.add_reader(self._fd, self.drain)
 
     @classmethod
-    def register(cls, receive: Receiver, done: Callable[[], bool]) -> tuple[NotifyHub, int]:
+    def register(cls, receive: Receiver, done: Callable[[], None]) -> tuple[NotifyHub, int]:
         """Join the hub of this thread's running loop; answers it and a fresh epoch.
 
-        `done` is called after each batch in which the machine received something; it says
-        whether a stub of the machine is running.
+        `done` is called after each batch in which the machine received something. Neither may
+        raise.
         """
         thread = threading.get_ident()
         loop = asyncio.get_running_loop()
@@ -99,25 +90,18 @@ class NotifyHub:
         values = self._values
         count = lib.uvm_notify_drain(self._fd, values, _BATCH)
         receivers = self._receivers
-        running = False
-        called: dict[int, Callable[[], bool]] = {}
+        if count == 1:
+            value = values[0]
+            receiver = receivers.get(value >> 32)
+            if receiver is not None:
+                receiver[0](value >> 16 & 0xFFFF, value & 0xFFFF)
+                receiver[1]()
+            return
+        called: dict[int, Callable[[], None]] = {}
         for value in ffi.unpack(values, count):
             receiver = receivers.get(value >> 32)
             if receiver is not None:
                 receiver[0](value >> 16 & 0xFFFF, value & 0xFFFF)
                 called[value >> 32] = receiver[1]
         for done in called.values():
-            running = done() or running
-        if not running:
-            return
-        wait = lib.uvm_notify_wait
-        end = monotonic_ns() + LINGER_TOTAL_NS
-        while running and wait(values, LINGER_WAIT_NS):
-            value = values[0]
-            receiver = receivers.get(value >> 32)
-            if receiver is None:
-                return
-            receiver[0](value >> 16 & 0xFFFF, value & 0xFFFF)
-            running = receiver[1]()
-            if monotonic_ns() > end:
-                return
+            done()

@@ -41,7 +41,6 @@ def _offset(field: str) -> int:
 
 
 # Indices of mailbox fields, in 32-bit or 64-bit words.
-STATE = _offset("state") // 4
 TRAP = _offset("trap") // 4
 SIG = _offset("sig") // 4
 CODE = _offset("code") // 4
@@ -106,11 +105,11 @@ class StubFamily:
         on_timer: Callable[[], None],
         on_death: Callable[[Stub, int], None],
         on_lost: Callable[[str], None],
+        on_error: Callable[[BaseException], None],
         done: Callable[[], None],
     ) -> None:
         self.physmem = physmem
         self.options = options
-        self._transport = options.transport
         self.stubs: dict[int, Stub] = {}
         """Living stubs by slot."""
         self.pool: list[Stub] = []
@@ -122,7 +121,8 @@ class StubFamily:
         self._on_timer = on_timer
         self._on_death = on_death
         self._on_lost = on_lost
-        self._done = done
+        self._on_error = on_error
+        self._done_batch = done
         self._free_slots: list[int] = []
         self._next_slot = 0
         self._unborn: dict[int, None] = {}
@@ -136,15 +136,13 @@ class StubFamily:
         self._hub: NotifyHub | None = None
         self.epoch = 0
         self.spawned = 0
-        self.running = 0
-        """Stubs that execute guest code right now."""
 
     # -- birth and death of the family
 
     async def start(self, count: int) -> None:
         """Start the nursery and `count` blank stubs. Raises MachineError."""
         loop = asyncio.get_running_loop()
-        self._hub, self.epoch = NotifyHub.register(self._receive, self._batch_done)
+        self._hub, self.epoch = NotifyHub.register(self._receive, self._done)
         try:
             self._timer = lib.uvm_timer_open(self.epoch)
             if self._timer < 0:
@@ -268,8 +266,7 @@ class StubFamily:
 
     def resume(self, stub: Stub) -> None:
         """Let a trapped stub continue the frame that stands on its stack."""
-        self.running += 1
-        lib.uvm_stub_resume(stub.mailbox, self._transport)
+        lib.uvm_stub_resume(stub.mailbox, self.options.transport)
 
     def kick(self, stub: Stub, *, preempt: bool, want_ack: bool = False) -> None:
         """Ask a running stub to trap (`preempt`) and/or to acknowledge its shootdowns."""
@@ -282,11 +279,22 @@ class StubFamily:
 
     # -- what arrives
 
+    def _done(self) -> None:
+        try:
+            self._done_batch()
+        except Exception as error:
+            self._on_error(error)
+
     def _receive(self, kind: int, slot: int) -> None:
+        try:
+            self._deliver(kind, slot)
+        except Exception as error:
+            self._on_error(error)
+
+    def _deliver(self, kind: int, slot: int) -> None:
         stub = self.stubs.get(slot)
         if kind == KIND_TRAP:
             if stub is not None:
-                self.running -= 1
                 if stub.task is not None:
                     self._on_trap(stub)
             elif slot in self._unborn:
@@ -296,10 +304,6 @@ class StubFamily:
                 self._on_ack(stub)
         else:
             self._on_timer()
-
-    def _batch_done(self) -> bool:
-        self._done()
-        return self.running > 0
 
     def _born(self, slot: int) -> None:
         del self._unborn[slot]
@@ -380,8 +384,6 @@ class StubFamily:
             del self.stubs[stub.slot]
             if stub in self.pool:
                 self.pool.remove(stub)
-            if self.physmem.u32[stub.u32 + STATE] == lib.UVM_STATE_GUEST:
-                self.running -= 1
             if stub.task is not None:
                 self._on_death(stub, status)
             self._free_slots.append(stub.slot)

@@ -141,6 +141,8 @@ class Kernel(Entity):
         self.min_signal_stack = 2048
         self.deterministic = True
         self.exit_queue = WaitQueue()
+        self.host_trees: list[Any] = []
+        """Super blocks of host directories: they hold host descriptors."""
         self.roots: dict[str, Any] = {}
         """Named objects that tie the machine to its outside (streams, console)."""
         self.attach(physmem, calls)

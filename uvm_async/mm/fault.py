@@ -34,8 +34,12 @@ CACHE: int = lib.UVM_PTE_CACHE
 NX: int = lib.UVM_PTE_NX
 ADDR: int = lib.UVM_PTE_ADDR
 
-FAULT_AROUND_PAGES = 16
 FAULT_AROUND_ORDER = 4
+"""Anonymous memory comes in aligned runs of up to 2**4 pages."""
+FILE_AROUND_PAGES = 64
+"""Cached pages of a file are entered in aligned windows of this many."""
+COW_AROUND_PAGES = 16
+"""Copy-on-write copies an aligned window of this many into one run."""
 STACK_GUARD_BYTES = 256 << 12
 
 SEGV_MAPERR = 1
@@ -115,15 +119,18 @@ def _anonymous(mm: Mm, vma: Vma, page: int) -> None:
     """Zeros, for the page and the untouched ones around it."""
     frames = mm.frames
     bits = _bits(vma) | ((W | D) if vma.prot & PROT_WRITE else 0)
-    span = FAULT_AROUND_PAGES << 12
-    low = page & -span
     order = FAULT_AROUND_ORDER
-    if (
-        low < vma.start
-        or low + span > vma.end
-        or lib.uvm_pte_none_run(frames.pm, mm.pgd, low, FAULT_AROUND_PAGES) < FAULT_AROUND_PAGES
-    ):
-        low, order = page, 0
+    while order:
+        low = page & -(4096 << order)
+        if (
+            low >= vma.start
+            and low + (4096 << order) <= vma.end
+            and lib.uvm_pte_none_run(frames.pm, mm.pgd, low, 1 << order) == 1 << order
+        ):
+            break
+        order -= 1
+    else:
+        low = page
     pfn, got = frames.alloc_run(order)
     if got < order:
         low = page & -(4096 << got)
@@ -161,11 +168,22 @@ async def _present(
     if frames.refs(pfn) == 1 and not pte & CACHE:
         mm.set_pte(page, (pte & ~COW) | W | A | D)
         return
-    copy = frames.alloc(0)
-    frames.copy(copy, pfn)
-    mm.set_pte(page, (copy << 12) | _bits(vma) | W | D)
-    mm.tlb.owe(mm, current, [(page, 4096)])
-    frames.put(pfn)  # never the last: the page cache or a relative holds another
+    await _unshare(mm, vma, page, current)
+
+
+async def _unshare(mm: Mm, vma: Vma, page: int, current: Task | None) -> None:
+    """Copy-on-write, for the page and those around it."""
+    frames = mm.frames
+    low = max(vma.start, page & -(COW_AROUND_PAGES << 12))
+    high = min(vma.end, (page & -(COW_AROUND_PAGES << 12)) + (COW_AROUND_PAGES << 12))
+    lib.uvm_pte_unshare(frames.pm, mm.pgd, low, (high - low) >> 12)
+    if not mm.pte(page) & W:  # not enough for all of them
+        pfn = (mm.pte(page) & ADDR) >> 12
+        copy = frames.alloc(0)
+        frames.copy(copy, pfn)
+        mm.set_pte(page, (copy << 12) | _bits(vma) | W | D)
+        frames.put(pfn)  # never the last: the page cache or a relative holds another
+    mm.tlb.owe(mm, current, [(low, high - low)])
     await mm.tlb.sync()
 
 
@@ -208,11 +226,7 @@ async def _file(mm: Mm, vma: Vma, page: int, write: bool) -> bool:
         if pfn is None:
             return False
     bits = _bits(vma)
-    if write and not vma.shared:
-        copy = frames.alloc(0)
-        frames.copy(copy, pfn)
-        mm.set_pte(page, (copy << 12) | bits | W | D)
-        return True
+    private_write = write and not vma.shared
     bits |= CACHE
     if vma.shared:
         if vma.prot & PROT_WRITE:
@@ -228,6 +242,8 @@ async def _file(mm: Mm, vma: Vma, page: int, write: bool) -> bool:
     elif vma.max_prot & PROT_WRITE:
         bits |= COW
     _map_around(mm, vma, index, bits)
+    if private_write:
+        await _unshare(mm, vma, page, None)
     return True
 
 
@@ -236,10 +252,10 @@ def _map_around(mm: Mm, vma: Vma, index: int, bits: int) -> None:
     mapping = vma.mapping
     assert mapping is not None
     pages = mapping.pages
-    first = max(vma.pgoff, index & -FAULT_AROUND_PAGES)
+    first = max(vma.pgoff, index & -FILE_AROUND_PAGES)
     last = min(
         vma.pgoff + ((vma.end - vma.start) >> 12),
-        (index & -FAULT_AROUND_PAGES) + FAULT_AROUND_PAGES,
+        (index & -FILE_AROUND_PAGES) + FILE_AROUND_PAGES,
         (mapping.host.size + 4095) >> 12,
     )
     frames = mm.frames

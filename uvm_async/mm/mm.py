@@ -35,6 +35,9 @@ MMAP_BASE = TASK_SIZE - (1 << 36)
 """Mappings grow down from here."""
 STACK_TOP = TASK_SIZE - (1 << 32)
 PATH_MAX = 4096
+EAGER_PAGES = 64
+"""So many dirty private pages are copied at a fork itself: both sides mostly write to them at
+once (stack, thread area, heap), and a copy costs less than two faults."""
 
 
 def page_align(value: int) -> int:
@@ -247,6 +250,9 @@ class Mm(Entity):
             child.exe_file.refs += 1
             child.exe_file.inode.writers -= 1
         shrunk: list[tuple[int, int]] = []
+        # With siblings that may be writing right now, nothing is copied under their hands.
+        eager = ffi.new("uint32_t *", EAGER_PAGES if len(self.tasks) == 1 else 0)
+        shrank = ffi.new("uint32_t *")
         try:
             for vma in self.vmas:
                 if vma.flags & VM_DONTCOPY:
@@ -265,11 +271,12 @@ class Mm(Entity):
                 if vma.flags & VM_WIPEONFORK:
                     continue
                 private = not vma.shared
-                if private and vma.max_prot & 2:
-                    shrunk.append((vma.start, vma.end - vma.start))
+                shrank[0] = 0
                 done = lib.uvm_pte_copy(
-                    self.frames.pm, child.pgd, self.pgd, vma.start, vma.end, private
+                    self.frames.pm, child.pgd, self.pgd, vma.start, vma.end, private, eager, shrank
                 )
+                if shrank[0]:
+                    shrunk.append((vma.start, vma.end - vma.start))
                 if done < 0:
                     raise Errno.ENOMEM
         except Errno:

@@ -49,11 +49,13 @@ CAP_NET_ADMIN: Final = 12
 
 
 async def set_option(task: Task, socket: Socket, option: int, addr: int, size: int) -> None:
-    """Raises EINVAL, EFAULT, EDOM, ENOPROTOOPT, EPERM, EOPNOTSUPP, ENOENT."""
+    """Raises EINVAL, EFAULT, EDOM, ENOPROTOOPT, EPERM, EACCES, EOPNOTSUPP, ENOENT."""
     if size < INT.size:
         raise Errno.EINVAL
     (value,) = INT.unpack(await task.mm.copy_from_user(addr, INT.size))
     if option in FLAGS:
+        if option == SO_DEBUG and value and not task.cred.capable(CAP_NET_ADMIN):
+            raise Errno.EACCES
         socket.options[option] = int(bool(value))
     elif option in NUMBERS:
         _set_number(task, socket, option, value)

@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from uvm_async._host import lib
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.state import TaskState
 from uvm_async.state import Entity
@@ -60,7 +62,8 @@ class Scheduler(Entity):
     """Runs tasks on vCPUs."""
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
-        {"family", "loop", "_active", "_poked", "_armed_ns", "_tick_ns", "_watched_traps", "jobs"}
+        {"family", "loop", "_active", "_poked", "_armed_ns", "_dirty", "_tick_ns",
+         "_resume_stub", "_transport", "_watched_traps", "jobs"}
     )
 
     def __init__(self, kernel: Kernel, cpus: int, policy: Policy) -> None:
@@ -79,6 +82,9 @@ class Scheduler(Entity):
         self._reset()
 
     def _reset(self) -> None:
+        self._dirty = True
+        """Something has changed that `schedule` must look at. A trap that is answered and goes
+        on changes nothing, and is the common case."""
         self._active = False
         self._poked = False
         self._armed_ns = 0
@@ -91,6 +97,8 @@ class Scheduler(Entity):
         self.family = family
         self.loop = loop
         self._reset()
+        self._resume_stub = lib.uvm_stub_resume
+        self._transport = family.options.transport
 
     @property
     def usable(self) -> list[VCpu]:
@@ -122,6 +130,7 @@ class Scheduler(Entity):
     def start(self, task: Task) -> None:
         """A new task."""
         task.state = READY
+        self._dirty = True
         self.policy.enqueue(task, woken=False, preempted=False)
         self.poke()
 
@@ -139,6 +148,7 @@ class Scheduler(Entity):
         if self.kernel.observer is not None:
             self.kernel.observer.wake(task)
         task.state = READY
+        self._dirty = True
         self.policy.enqueue(task, woken=True, preempted=False)
         for vcpu in self.usable:
             current = vcpu.current
@@ -172,10 +182,20 @@ class Scheduler(Entity):
             self.family.kick(current.stub, preempt=True)
 
     def poke(self) -> None:
-        """Something became runnable outside a trap: schedule soon."""
+        """Something became runnable, or a timer was armed: schedule soon."""
+        self._dirty = True
         if not self._active and not self._poked:
             self._poked = True
-            self.loop.call_soon(self._poked_run)
+            self.loop.call_soon(self._from_loop, self._poked_run)
+
+    def _from_loop(self, function: Callable[..., None], *args: Any) -> None:
+        """Run what the loop calls: a bug there ends the machine, as one in a trap does."""
+        try:
+            function(*args)
+        except Exception as error:
+            if self.kernel.on_fatal is None:
+                raise
+            self.kernel.on_fatal(error)
 
     def _poked_run(self) -> None:
         self._poked = False
@@ -204,7 +224,7 @@ class Scheduler(Entity):
         task.state = WAITING
         self.jobs[task] = job
         task.job = job
-        job.add_done_callback(lambda done: self._job_done(task, done))
+        job.add_done_callback(lambda done: self._from_loop(self._job_done, task, done))
 
     def _job_done(self, task: Task, job: asyncio.Future[Any]) -> None:
         if self.jobs.get(task) is not job:
@@ -253,7 +273,7 @@ class Scheduler(Entity):
         task.utime_ns += delta
         self.policy.ran(task, delta)
         vcpu.since_ns = now
-        if task in kernel.tlb.pending:
+        if kernel.tlb.pending:
             kernel.tlb.acknowledged(task)
         if kernel.hook_trap is not None:
             kernel.hook_trap(task)
@@ -281,6 +301,7 @@ class Scheduler(Entity):
 
     def thawed_run(self) -> None:
         """Go on after a thaw: whoever stood in its trap first."""
+        self._dirty = True
         self.stopped = False
         for vcpu in self.vcpus:
             task = vcpu.current
@@ -300,6 +321,7 @@ class Scheduler(Entity):
     def on_timer(self) -> None:
         """The host timer: kernel timers, and the tick."""
         self._armed_ns = self._tick_ns = 0
+        self._dirty = True
         if self.irq_depth:
             self.irq_held = True
             return
@@ -339,6 +361,7 @@ class Scheduler(Entity):
     def _run(self, task: Task, vcpu: VCpu) -> None:
         """Run `task` in the kernel on `vcpu`, and on in the guest if it may."""
         if not self.kernel.run(task):
+            self._dirty = True
             if not (self.kernel.clock.virtual and task in self.jobs):
                 vcpu.current = None
                 if self.kernel.observer is not None:
@@ -348,6 +371,7 @@ class Scheduler(Entity):
         if vcpu.need_resched or (policy.controlled and policy.choice_point(task)):
             vcpu.need_resched = False
             if len(policy):
+                self._dirty = True
                 task.nivcsw += 1
                 task.state = READY
                 policy.enqueue(task, woken=False, preempted=True)
@@ -355,18 +379,16 @@ class Scheduler(Entity):
                 if self.kernel.observer is not None:
                     self.kernel.observer.leave(vcpu, task)
                 return
-        self._resume(task, vcpu)
-
-    def _resume(self, task: Task, vcpu: VCpu) -> None:
         stub = task.stub
         assert stub is not None
         task.state = RUNNING
-        self.family.resume(stub)
+        self._resume_stub(stub.mailbox, self._transport)
 
     def schedule(self) -> None:
         """Give every idle vCPU to whoever the policy picks."""
-        if self._active or self.stopped:
+        if self._active or self.stopped or not (self._dirty or self.kernel.clock.virtual):
             return
+        self._dirty = False
         self._active = True
         try:
             self._schedule()

@@ -73,9 +73,7 @@ async def sys_clone(
     """Create a process or thread. man 2 clone."""
     return await do_clone(
         task,
-        CloneArgs(
-            flags & ~CSIGNAL, stack, parent_tid, child_tid, tls, flags & CSIGNAL, parent_tid
-        ),
+        CloneArgs(flags & ~CSIGNAL, stack, parent_tid, child_tid, tls, flags & CSIGNAL, parent_tid),
     )
 
 
@@ -295,9 +293,7 @@ async def sys_waitid(
         uid = child.leader.cred.uid if child.leader is not None else 0
         _consume(task, event, options)
         if info:
-            data = struct.pack(
-                "<iiiiiIi", SIGCHLD, 0, event.code, 0, child.pid, uid, event.status
-            )
+            data = struct.pack("<iiiiiIi", SIGCHLD, 0, event.code, 0, child.pid, uid, event.status)
             await task.mm.copy_to_user(info, data)
         if usage:
             await task.mm.copy_to_user(usage, rusage(child.utime_ns, child.stime_ns))
@@ -489,5 +485,3 @@ async def sys_prctl(
     else:
         raise Errno.EINVAL
     return 0
-
-

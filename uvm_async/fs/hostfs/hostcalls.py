@@ -136,8 +136,14 @@ class HostFd:
         self.fd = fd
         self.access = access
 
+    def close(self) -> None:
+        """Close it now, whoever still holds it."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def __del__(self) -> None:
-        os.close(self.fd)
+        self.close()
 
 
 @dataclass(slots=True)

@@ -293,6 +293,14 @@ class HostSuperBlock(SuperBlock):
 
     async def umount(self) -> None:
         await self.sync()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close every host descriptor. What is used again opens its own."""
+        for fd in (self.descriptors or {}).values():
+            fd.close()
+        if self.root_fd is not None:
+            self.root_fd.close()
         self.descriptors = None
         self.root_fd = None
 
@@ -322,10 +330,12 @@ async def mount_hostfs(
     if writable:
         from uvm_async.fs.hostfs.writable import WritableHostSuperBlock
 
-        return WritableHostSuperBlock(
+        sb: HostSuperBlock = WritableHostSuperBlock(
             kernel, kernel.next_anon_dev(), real, found, deterministic=deterministic
         )
-    return HostSuperBlock(
+        kernel.host_trees.append(sb)
+        return sb
+    sb = HostSuperBlock(
         kernel,
         kernel.next_anon_dev(),
         real,
@@ -333,3 +343,5 @@ async def mount_hostfs(
         sight=sight,
         deterministic=deterministic,
     )
+    kernel.host_trees.append(sb)
+    return sb
