@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from host_physmem import PAGE, ZONE_DATA, ZONE_PT, Physmem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from host_physmem import PAGE, ZONE_DATA, ZONE_PT, Physmem
 from uvm_async._host import ffi, lib
 
 MAX_ORDER: int = lib.UVM_MAX_ORDER

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from host_physmem import PAGE, ZONE_DATA, ZONE_PT, Physmem
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from host_physmem import PAGE, ZONE_DATA, ZONE_PT, Physmem
 from uvm_async._host import ffi, lib
 
 P: int = lib.UVM_PTE_P

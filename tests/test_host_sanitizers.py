@@ -14,7 +14,7 @@ SOURCES = [
     ROOT / "tests" / "host" / "sanitize.c",
     *(HOST / name for name in ("frames.c", "pgtable.c", "uaccess.c")),
 ]
-FLAGS = "-std=gnu11 -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined".split()
+FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")

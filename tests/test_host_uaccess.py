@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from host_physmem import PAGE, Physmem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from host_physmem import PAGE, Physmem
 from uvm_async._host import ffi, lib
 
 P: int = lib.UVM_PTE_P

@@ -235,7 +235,11 @@ class Machine:
         sched = kernel.sched
         family = self._family = StubFamily(
             self._physmem,
-            StubOptions(transport=TRANSPORTS[self.transport], door=TRAPS[self.trap]),
+            StubOptions(
+                transport=TRANSPORTS[self.transport],
+                door=TRAPS[self.trap],
+                trap_tsc=kernel.clock.virtual,
+            ),
             on_trap=sched.on_trap,
             on_ack=sched.on_ack,
             on_timer=sched.on_timer,
@@ -358,7 +362,7 @@ class Machine:
         self._thawing = asyncio.get_running_loop().create_task(self._freeze_and_thaw())
 
     async def _freeze_and_thaw(self) -> None:
-        """Replace the whole machine by its own snapshot: new memory file, new stubs, new objects."""
+        """Replace the whole machine by its own snapshot: new memory, new stubs, new objects."""
         try:
             for streams in self._streams:
                 await streams.suspend()
@@ -573,5 +577,3 @@ def _auxv(key: int) -> int:
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.restype = ctypes.c_ulong
     return int(getauxval(ctypes.c_ulong(key)))
-
-

@@ -24,9 +24,9 @@
 #include "internal.h"
 
 /* Least sizes of the page table zone: it is sparse, so room costs nothing. */
-#define PT_MIN_BYTES      (16ull << 20)
-#define PT_DATA_SHARE     16 /* a table maps 512 frames; 1/16 is 32 mappings of all of them */
-#define PT_FRAMES_A_SLOT  16 /* the smallest address space needs about 8 */
+#define PT_MIN_BYTES (16ull << 20)
+#define PT_DATA_SHARE 16 /* a table maps 512 frames; 1/16 is 32 mappings of all of them */
+#define PT_FRAMES_A_SLOT 16 /* the smallest address space needs about 8 */
 #define DATA_ALIGN_FRAMES (1ull << UVM_MAX_ORDER)
 #define MAX_FRAMES ((UVM_SHIM_BASE - UVM_WINDOW) / UVM_PAGE_SIZE) /* a stub's window: 1 TiB */
 

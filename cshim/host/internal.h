@@ -21,8 +21,8 @@
 
 #include "uvm_host.h"
 
-#define UVM_MAGIC       0x636e7973616d7675 /* "uvmasync", little-endian */
-#define MEM_MAP_PFN     1
+#define UVM_MAGIC 0x636e7973616d7675 /* "uvmasync", little-endian */
+#define MEM_MAP_PFN 1
 #define PAGES_PER_FRAME (UVM_PAGE_SIZE / sizeof(struct page))
 
 /* page.state.  A frame of a zone is in exactly one of these conditions:
@@ -32,8 +32,8 @@
  *   live      PAGE_USED, refs >= 1
  *   limbo     PAGE_USED, refs == 0: zapped, waiting for the Tlbs to let go */
 #define PAGE_ORDER 0x00ffu
-#define PAGE_FREE  0x0100u
-#define PAGE_USED  0x0200u
+#define PAGE_FREE 0x0100u
+#define PAGE_USED 0x0200u
 
 struct page {
     uint32_t refs;

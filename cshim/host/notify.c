@@ -7,8 +7,8 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/futex.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -75,7 +75,9 @@ int uvm_timer_set(int timer, uint64_t deadline_ns, uint64_t interval_ns) {
     return syscall(SYS_timer_settime, timer, TIMER_ABSTIME, &spec, NULL) ? -errno : 0;
 }
 
-void uvm_timer_close(int timer) { syscall(SYS_timer_delete, timer); }
+void uvm_timer_close(int timer) {
+    syscall(SYS_timer_delete, timer);
+}
 
 void uvm_stub_resume(uint8_t *mailbox, uint32_t transport) {
     struct uvm_mailbox *m = (struct uvm_mailbox *)mailbox;
@@ -119,8 +121,14 @@ void uvm_stub_shootdown_all(uint8_t *mailbox) {
     __atomic_store_n(&m->sd_head, m->sd_head + 1, __ATOMIC_SEQ_CST);
 }
 
-int uvm_gettid(void) { return (int)syscall(SYS_gettid); }
+int uvm_gettid(void) {
+    return (int)syscall(SYS_gettid);
+}
 
-int uvm_has_fsgsbase(void) { return (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) != 0; }
+int uvm_has_fsgsbase(void) {
+    return (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) != 0;
+}
 
-int uvm_sud_available(void) { return prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 0, 0, 0, 0) == 0; }
+int uvm_sud_available(void) {
+    return prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 0, 0, 0, 0) == 0;
+}

@@ -28,11 +28,11 @@
 
 #include "internal.h"
 
-#define TABLE_BITS    9
+#define TABLE_BITS 9
 #define TABLE_ENTRIES (1u << TABLE_BITS)
-#define LEVELS        4 /* level 0 is the leaf */
-#define HELD          (UVM_PTE_P | UVM_PTE_PROTNONE)
-#define TABLE_LINK    (UVM_PTE_P | UVM_PTE_W | UVM_PTE_U | UVM_PTE_A)
+#define LEVELS 4 /* level 0 is the leaf */
+#define HELD (UVM_PTE_P | UVM_PTE_PROTNONE)
+#define TABLE_LINK (UVM_PTE_P | UVM_PTE_W | UVM_PTE_U | UVM_PTE_A)
 
 #define PROT_R 1u
 #define PROT_W 2u

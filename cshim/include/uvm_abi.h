@@ -142,6 +142,7 @@ struct uvm_config {
     uint32_t door;                      /* UVM_DOOR_* */
     uint32_t fsgsbase;                  /* user code may use rdfsbase and kin */
     int32_t nice;                       /* priority of stubs, below the loop's */
+    uint32_t no_tsc;                    /* rdtsc and rdtscp shall trap (virtual clock) */
     uint32_t no_filter;                 /* for measurements only: lay no seccomp filter */
 };
 
@@ -164,7 +165,7 @@ struct uvm_message {
 
 /* END CFFI */
 
-#define UVM_OFFSET(field, offset) \
+#define UVM_OFFSET(field, offset)                                                                  \
     _Static_assert(__builtin_offsetof(struct uvm_mailbox, field) == (offset), "ABI: " #field)
 UVM_OFFSET(state, 0);
 UVM_OFFSET(trap, 4);

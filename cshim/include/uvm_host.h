@@ -40,7 +40,8 @@ uint64_t uvm_data_offset(struct uvm_physmem *pm);   /* byte offset of the data z
  * by rising address: runs stay together and a file copy stays small. */
 uint32_t uvm_frame_alloc(struct uvm_physmem *pm, uint32_t zone, uint32_t order);
 void uvm_frame_get(struct uvm_physmem *pm, uint32_t pfn);
-uint32_t uvm_frame_put(struct uvm_physmem *pm, uint32_t pfn);  /* count left; at 0 it is free; UINT32_MAX: was not live */
+/* Answers the count that is left; at 0 it is free; UINT32_MAX: was not live. */
+uint32_t uvm_frame_put(struct uvm_physmem *pm, uint32_t pfn);
 uint32_t uvm_frame_refs(struct uvm_physmem *pm, uint32_t pfn);
 void uvm_frames_put(struct uvm_physmem *pm, const uint32_t *pfns, uint32_t n);
 uint64_t uvm_frames_free(struct uvm_physmem *pm, uint32_t zone);   /* frames free */
@@ -52,16 +53,18 @@ void uvm_frame_copy(struct uvm_physmem *pm, uint32_t dst, uint32_t src);
 /* ---- pgtable.c: four levels in the x86-64 layout; leaf entries hold references */
 
 uint32_t uvm_pgd_new(struct uvm_physmem *pm);                    /* 0 if no memory */
-void uvm_pgd_free(struct uvm_physmem *pm, uint32_t pgd);         /* all tables; zap first.  Until then tables stay, even empty ones: shims walk them */
+/* All tables; zap first.  Until then tables stay, even empty ones: shims walk them. */
+void uvm_pgd_free(struct uvm_physmem *pm, uint32_t pgd);
 uint64_t uvm_pte_get(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr);
-int uvm_pte_set(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint64_t pte);  /* replaces; takes over/drops no reference; -ENOMEM */
+/* Replaces; takes over or drops no reference.  0 or -ENOMEM. */
+int uvm_pte_set(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint64_t pte);
 /* Enter n pages from addr -> pfn, pfn+1, ... with the bits given, leaving alone
  * entries already present (their frame of the run: reference dropped when
  * `owned`, else none taken; when not owned a reference is taken for each entry
  * made).  Answers entries made; or, having changed nothing, -ENOMEM, or -EINVAL
  * for frames outside the data zone. */
-int uvm_pte_map_run(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t n,
-                    uint32_t pfn, uint64_t bits, int owned);
+int uvm_pte_map_run(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t n, uint32_t pfn,
+                    uint64_t bits, int owned);
 /* Number of leading pages of [addr, addr + n pages) that have no entry (not
  * present and not PROTNONE): the room for a fault-around. */
 uint32_t uvm_pte_none_run(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t n);
@@ -70,10 +73,11 @@ uint32_t uvm_pte_none_run(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, u
  * now may be asked for W later).  Takes references.  Destination bits keep A
  * and D.  With cow, up to *eager dirty private pages are copied at once instead,
  * which leaves the source's entries as they are (*eager is counted down);
- * *shrunk counts source entries that lost a right.  The destination is empty; an entry it has is left alone.  Answers the
- * number of entries copied, or -ENOMEM (partial: caller zaps). */
-int64_t uvm_pte_copy(struct uvm_physmem *pm, uint32_t dst, uint32_t src,
-                     uint64_t start, uint64_t end, int cow, uint32_t *eager, uint32_t *shrunk);
+ * *shrunk counts source entries that lost a right.  The destination is empty; an
+ * entry it has is left alone.  Answers the number of entries copied, or -ENOMEM
+ * (partial: caller zaps). */
+int64_t uvm_pte_copy(struct uvm_physmem *pm, uint32_t dst, uint32_t src, uint64_t start,
+                     uint64_t end, int cow, uint32_t *eager, uint32_t *shrunk);
 /* Break copy-on-write for the entries of n pages from addr, which lie in one
  * private writable area: copies in a row where there is a run.  Answers how many
  * are writable now that were not. */
@@ -81,11 +85,12 @@ int uvm_pte_unshare(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_
 /* Clear the entries of [start, end) until max_freed frames have fallen to zero
  * references: those pfns go to freed (still reserved, count 0: give them back
  * with uvm_frames_release once every Tlb has let go).  *next is where it
- * stopped: the first entry for which freed had no room, or end when done.  Answers the number put into freed; *cleared counts
- * entries. */
+ * stopped: the first entry for which freed had no room, or end when done.
+ * Answers the number put into freed; *cleared counts entries. */
 uint32_t uvm_pte_zap(struct uvm_physmem *pm, uint32_t pgd, uint64_t start, uint64_t end,
                      uint32_t *freed, uint32_t max_freed, uint64_t *next, uint64_t *cleared);
-void uvm_frames_release(struct uvm_physmem *pm, const uint32_t *pfns, uint32_t n); /* count 0 -> free */
+/* Frames with count 0 become free. */
+void uvm_frames_release(struct uvm_physmem *pm, const uint32_t *pfns, uint32_t n);
 /* New permission for the entries of [start, end).  prot: PROT_READ 1, WRITE 2,
  * EXEC 4; 0 turns P into PROTNONE.  An entry gains W only when may_write is
  * set, COW is clear, and CACHE is clear unless shared is set; else it keeps
@@ -94,7 +99,8 @@ int64_t uvm_pte_protect(struct uvm_physmem *pm, uint32_t pgd, uint64_t start, ui
                         uint32_t prot, int may_write, int shared);
 /* Move entries (mremap): [src, src+len) -> dst, both page-aligned; the
  * destination is empty.  Answers entries moved, or -ENOMEM (none moved). */
-int64_t uvm_pte_move(struct uvm_physmem *pm, uint32_t pgd, uint64_t src, uint64_t dst, uint64_t len);
+int64_t uvm_pte_move(struct uvm_physmem *pm, uint32_t pgd, uint64_t src, uint64_t dst,
+                     uint64_t len);
 /* Pages with an entry in [start, end) (resident set). */
 uint64_t uvm_pte_count(struct uvm_physmem *pm, uint32_t pgd, uint64_t start, uint64_t end);
 
@@ -103,8 +109,10 @@ uint64_t uvm_pte_count(struct uvm_physmem *pm, uint32_t pgd, uint64_t start, uin
 /* Copy as far as entries allow (U and P; W for writing; A, and D for writing,
  * are set as the processor would).  Never past UVM_TASK_SIZE.  Answers bytes
  * copied: less than n means the page at addr + answer faults. */
-uint64_t uvm_copy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr, uint64_t n);
-uint64_t uvm_copy_to_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, const void *src, uint64_t n);
+uint64_t uvm_copy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr,
+                            uint64_t n);
+uint64_t uvm_copy_to_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, const void *src,
+                          uint64_t n);
 uint64_t uvm_clear_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint64_t n);
 /* Bytes up to and including the NUL, copied to dst (at most max).  *found says
  * whether the NUL was seen; if not and the answer < max, the next byte faults. */
@@ -115,7 +123,8 @@ uint64_t uvm_strncpy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, 
  * what was there; the exchange took place if it is unchanged. */
 int uvm_user_load32(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t *value);
 int uvm_user_store32(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t value);
-int uvm_user_cmpxchg32(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t *expected, uint32_t desired);
+int uvm_user_cmpxchg32(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint32_t *expected,
+                       uint32_t desired);
 /* Physmem byte offset of a readable (write: writable) guest address, or 0
  * (futex keys, tests); A, and D for writing, are set. */
 uint64_t uvm_user_phys(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, int write);
@@ -130,11 +139,12 @@ uint64_t uvm_stub_image(const uint8_t **image);     /* the executable this libra
 
 /* ---- notify.c: our one signal, and stubs */
 
-int uvm_notify_open(void);                          /* signalfd for UVM_SIG_NOTIFY of this thread */
-int uvm_notify_block(int block);                    /* in this thread; answers whether it was blocked */
+int uvm_notify_open(void); /* signalfd for UVM_SIG_NOTIFY of this thread */
+int uvm_notify_block(int block); /* this thread; answers whether it was */
 int uvm_notify_drain(int fd, uint64_t *values, int max); /* values read; 0: none */
-int uvm_timer_open(uint32_t epoch);                 /* timer id, or a negative errno */
-int uvm_timer_set(int timer, uint64_t deadline_ns, uint64_t interval_ns); /* CLOCK_MONOTONIC; 0 disarms */
+int uvm_timer_open(uint32_t epoch); /* timer id, or a negative errno */
+/* CLOCK_MONOTONIC; a deadline of 0 disarms. */
+int uvm_timer_set(int timer, uint64_t deadline_ns, uint64_t interval_ns);
 void uvm_timer_close(int timer);
 
 /* Give the mailbox at `mailbox` back to its stub and wake it. */
@@ -147,7 +157,7 @@ void uvm_stub_shootdown(uint8_t *mailbox, uint64_t addr, uint64_t len);
 void uvm_stub_shootdown_all(uint8_t *mailbox);
 int uvm_gettid(void);
 int uvm_has_fsgsbase(void);
-int uvm_sud_available(void);                        /* 1, 0 */
+int uvm_sud_available(void); /* 1, 0 */
 
 /* END CFFI */
 

@@ -36,7 +36,7 @@
 #define HOST_EINTR (-4)
 #define HOST_ESRCH (-3)
 #define HOST_LIMIT 0x7ffffffff000UL /* end of user addresses */
-#define BIT(sig) (1UL << ((sig)-1))
+#define BIT(sig) (1UL << ((sig) - 1))
 
 struct kernel_sigaction {
     void (*handler)(int, void *, void *);
@@ -114,6 +114,8 @@ static void __attribute__((noreturn)) stub_main(uint32_t slot) {
     if (hostcall(__NR_sigaltstack, &stack, 0) ||
         hostcall(__NR_rt_sigprocmask, SIG_SETMASK, &mask, 0, SIGSET_BYTES))
         die(3);
+    if (config.no_tsc && hostcall(__NR_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0))
+        die(4);
     if (config.door == UVM_DOOR_SUD &&
         hostcall(__NR_prctl, PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, shim_text_start,
                  shim_text_end - shim_text_start, 0))

@@ -16,8 +16,7 @@
 #include "hostcall.h"
 #include "shim.h"
 
-#define ENTRY_KEY                                                                                  \
-    (UVM_PTE_P | UVM_PTE_W | UVM_PTE_U | UVM_PTE_A | UVM_PTE_D | UVM_PTE_NX)
+#define ENTRY_KEY (UVM_PTE_P | UVM_PTE_W | UVM_PTE_U | UVM_PTE_A | UVM_PTE_D | UVM_PTE_NX)
 #define GUEST_BYTES (UVM_TASK_SIZE - UVM_MMAP_MIN_ADDR)
 #define HOST_ENOMEM (-12)
 #define MAP_SHARED_FIXED 0x11
@@ -86,8 +85,7 @@ int tlb_fill(uint64_t addr, uint64_t error) {
     uint64_t offset = frame - ((uint64_t)(index - low) << UVM_PAGE_SHIFT);
     uint64_t length = (uint64_t)(high - low) << UVM_PAGE_SHIFT;
     int prot = 1 | (writable ? 2 : 0) | ((entry & UVM_PTE_NX) ? 0 : 4);
-    long result =
-        hostcall(__NR_mmap, start, length, prot, MAP_SHARED_FIXED, PHYSMEM_FD, offset);
+    long result = hostcall(__NR_mmap, start, length, prot, MAP_SHARED_FIXED, PHYSMEM_FD, offset);
     if (result == HOST_ENOMEM) { /* the host's limit on mappings */
         MAILBOX->enomem++;
         tlb_drop_all();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def test_keyboards_signal_reaches_the_whole_group(machine_options: MachineOption
     assert out == b"shell\nafter\n"
 
 
+def test_signal_that_the_caller_ignores_stays_ignored(machine_options: MachineOptions) -> None:
+    command = " ".join([UVM, "run", *option_arguments(machine_options), "--", BUSYBOX, "cat"])
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"trap '' HUP; exec {command}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        time.sleep(1)
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        out, _ = process.communicate(b"still here\n", timeout=30)
+    assert (process.returncode, out) == (0, b"still here\n")
+
+
 def test_options_of_the_program_are_the_programs(machine_options: MachineOptions) -> None:
     done = uvm("run", *option_arguments(machine_options), BUSYBOX, "echo", "--cpus", "-v", "--help")
     assert done.stdout == b"--cpus -v --help\n"
@@ -72,6 +88,12 @@ def test_closed_standard_streams_are_survived(machine_options: MachineOptions) -
         ["/bin/sh", "-c", f"{command} sh -c 'exit 4' <&- >&- 2>&-"], timeout=60, check=False
     )
     assert done.returncode == 4
+
+
+def test_starting_a_program_imports_no_structlog() -> None:
+    code = "import sys, uvm_async.cli.guest; print('structlog' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"False\n", b"")
 
 
 def test_help_of_every_verb_needs_no_machine() -> None:

@@ -17,7 +17,12 @@ static const struct {
     const char *name;
     long nr, args[6];
 } calls[] = {
-#define CALL(name, ...) {#name, SYS_##name, {__VA_ARGS__}}
+#define CALL(name, ...)                                                                            \
+    {                                                                                              \
+        #name, SYS_##name, {                                                                       \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
     CALL(read, 10, OUT, 64),
     CALL(write, 11, IN, 64),
     CALL(pread64, 10, OUT, 64, 0),
@@ -106,8 +111,7 @@ static const struct {
 static char *pages;
 
 /* Call number `i` with each bad pointer as argument `marked`, the other ones being good. */
-static void try(int i, int marked)
-{
+static void try(int i, int marked) {
     long bad[] = {1,
                   (long)pages + PAGE,     /* unmapped */
                   (long)pages + 3 * PAGE, /* no rights */
@@ -120,9 +124,9 @@ static void try(int i, int marked)
     for (int kind = 0; kind < kinds; kind++) {
         long a[6];
         for (int k = 0; k < 6; k++)
-            a[k] = calls[i].args[k] == PATH                ? (long)"nonexistent"
+            a[k] = calls[i].args[k] == PATH                            ? (long)"nonexistent"
                    : calls[i].args[k] == IN || calls[i].args[k] == OUT ? (long)pages + 2 * PAGE
-                                                           : calls[i].args[k];
+                                                                       : calls[i].args[k];
         a[marked] = bad[kind];
         memset(pages, 'x', PAGE); /* a name that never ends within its page */
         lseek(10, 0, SEEK_SET);
@@ -134,8 +138,7 @@ static void try(int i, int marked)
     printf("\n");
 }
 
-int main(void)
-{
+int main(void) {
     /* 0: good, 1: unmapped, 2: good, 3: no rights, 4: good and read-only */
     pages = mmap(NULL, 6 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     memset(pages, 0, 6 * PAGE);

@@ -3,13 +3,11 @@
 #include "guest.h"
 #include <linux/sched.h>
 
-static long clone3(struct clone_args *args, size_t size)
-{
+static long clone3(struct clone_args *args, size_t size) {
     return syscall(SYS_clone3, args, size);
 }
 
-int main(void)
-{
+int main(void) {
     char big[sizeof(struct clone_args) + 16] = {0};
     struct clone_args args = {.exit_signal = SIGCHLD};
     int status, pidfd = -1;

@@ -6,8 +6,7 @@ static char stack[256 * 1024] __attribute__((aligned(16)));
 static volatile int shared = 1;
 static int tid_word;
 
-static int child(void *arg)
-{
+static int child(void *arg) {
     (void)arg;
     shared++;
     MUST(chdir("/"));
@@ -16,8 +15,7 @@ static int child(void *arg)
     return 21;
 }
 
-static void run(const char *name, int flags)
-{
+static void run(const char *name, int flags) {
     char cwd[PATH_MAX];
     shared = 1;
     umask(022);
@@ -35,13 +33,11 @@ static void run(const char *name, int flags)
     close(here);
 }
 
-static long raw(unsigned long flags, void *sp, void *ptid, void *ctid)
-{
+static long raw(unsigned long flags, void *sp, void *ptid, void *ctid) {
     return syscall(SYS_clone, flags, sp, ptid, ctid, 0);
 }
 
-int main(void)
-{
+int main(void) {
     run("nothing shared", SIGCHLD);
     run("CLONE_VM", CLONE_VM | SIGCHLD);
     run("CLONE_FS", CLONE_FS | SIGCHLD);

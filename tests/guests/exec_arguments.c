@@ -6,8 +6,7 @@
 
 extern char **environ;
 
-static unsigned long sum(char **list)
-{
+static unsigned long sum(char **list) {
     unsigned long total = 0;
     for (; *list; list++)
         for (char *c = *list; *c; c++)
@@ -15,8 +14,7 @@ static unsigned long sum(char **list)
     return total;
 }
 
-static void run(const char *what, char **argv, char **envp)
-{
+static void run(const char *what, char **argv, char **envp) {
     pid_t child = MUST(fork());
     if (child == 0) {
         execve("/proc/self/exe", argv, envp);
@@ -26,8 +24,7 @@ static void run(const char *what, char **argv, char **envp)
     reap(what, child);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc != 1 || argv[0][0] != '/') {
         int variables = 0;
         while (environ[variables])

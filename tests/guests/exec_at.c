@@ -2,14 +2,12 @@
  */
 #include "guest.h"
 
-static int at(int dir, const char *path, char **argv, int flags)
-{
+static int at(int dir, const char *path, char **argv, int flags) {
     char *envp[] = {NULL};
     return syscall(SYS_execveat, dir, path, argv, envp, flags);
 }
 
-static void run(const char *what, int dir, const char *path, int flags)
-{
+static void run(const char *what, int dir, const char *path, int flags) {
     pid_t child = MUST(fork());
     if (child == 0) {
         char *argv[] = {"program", "argument", NULL};
@@ -20,8 +18,7 @@ static void run(const char *what, int dir, const char *path, int flags)
     reap(what, child);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc > 1) {
         printf("  %s %s %d\n", argv[0], argv[1], argc);
         return argc;

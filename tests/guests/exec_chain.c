@@ -4,8 +4,7 @@
  */
 #include "guest.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int left = argc > 1 ? atoi(argv[1]) : 200;
     char *memory = malloc(4 << 20), next[16];
     memset(memory, left, 4 << 20);

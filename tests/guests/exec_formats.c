@@ -6,8 +6,7 @@
 static char self[1 << 22];
 static ssize_t self_size;
 
-static void try(const char *what, const char *path)
-{
+static void try(const char *what, const char *path) {
     char *argv[] = {(char *)path, NULL}, *envp[] = {NULL};
     pid_t child = MUST(vfork());
     static volatile int error;
@@ -25,14 +24,12 @@ static void try(const char *what, const char *path)
         show_status(what, status);
 }
 
-static void try_bytes(const char *what, const void *bytes, size_t size)
-{
+static void try_bytes(const char *what, const void *bytes, size_t size) {
     write_file("f", bytes, size, 0755);
     try(what, "./f");
 }
 
-static void try_elf(const char *what, void (*change)(Elf64_Ehdr *))
-{
+static void try_elf(const char *what, void (*change)(Elf64_Ehdr *)) {
     Elf64_Ehdr saved;
     memcpy(&saved, self, sizeof saved);
     change((Elf64_Ehdr *)self);
@@ -40,17 +37,32 @@ static void try_elf(const char *what, void (*change)(Elf64_Ehdr *))
     memcpy(self, &saved, sizeof saved);
 }
 
-static void magic(Elf64_Ehdr *e) { e->e_ident[0] = 'x'; }
-static void arm(Elf64_Ehdr *e) { e->e_machine = EM_AARCH64; }
-static void relocatable(Elf64_Ehdr *e) { e->e_type = ET_REL; }
-static void core(Elf64_Ehdr *e) { e->e_type = ET_CORE; }
-static void no_headers(Elf64_Ehdr *e) { e->e_phnum = 0; }
-static void small_headers(Elf64_Ehdr *e) { e->e_phentsize = 32; }
-static void many_headers(Elf64_Ehdr *e) { e->e_phnum = 5000; }
-static void far_headers(Elf64_Ehdr *e) { e->e_phoff = 1 << 30; }
+static void magic(Elf64_Ehdr *e) {
+    e->e_ident[0] = 'x';
+}
+static void arm(Elf64_Ehdr *e) {
+    e->e_machine = EM_AARCH64;
+}
+static void relocatable(Elf64_Ehdr *e) {
+    e->e_type = ET_REL;
+}
+static void core(Elf64_Ehdr *e) {
+    e->e_type = ET_CORE;
+}
+static void no_headers(Elf64_Ehdr *e) {
+    e->e_phnum = 0;
+}
+static void small_headers(Elf64_Ehdr *e) {
+    e->e_phentsize = 32;
+}
+static void many_headers(Elf64_Ehdr *e) {
+    e->e_phnum = 5000;
+}
+static void far_headers(Elf64_Ehdr *e) {
+    e->e_phoff = 1 << 30;
+}
 
-static void interpreter(const char *name, size_t size)
-{
+static void interpreter(const char *name, size_t size) {
     Elf64_Ehdr *e = (Elf64_Ehdr *)self;
     Elf64_Phdr *p = (Elf64_Phdr *)(self + e->e_phoff);
     for (int i = 0; i < e->e_phnum; i++)
@@ -63,8 +75,7 @@ static void interpreter(const char *name, size_t size)
         }
 }
 
-int main(void)
-{
+int main(void) {
     int fd = MUST(open("/proc/self/exe", O_RDONLY));
     self_size = MUST(read(fd, self, sizeof self));
     close(fd);

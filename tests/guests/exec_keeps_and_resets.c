@@ -2,17 +2,17 @@
  */
 #include "guest.h"
 
-static void handler(int sig) { (void)sig; }
+static void handler(int sig) {
+    (void)sig;
+}
 
-static const char *disposition(int sig)
-{
+static const char *disposition(int sig) {
     struct sigaction act;
     MUST(sigaction(sig, NULL, &act));
     return act.sa_handler == SIG_DFL ? "default" : act.sa_handler == SIG_IGN ? "ignored" : "caught";
 }
 
-static int after(char **argv)
-{
+static int after(char **argv) {
     char cwd[PATH_MAX];
     struct itimerval timer, virtual;
     struct rlimit limit;
@@ -49,8 +49,7 @@ static int after(char **argv)
     return 7;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc > 1)
         return after(argv);
     static char stack_memory[64 * 1024];

@@ -11,11 +11,14 @@ static __thread int tls_data = 42;
 static __thread char tls_bss[5000];
 static int constructed;
 
-__attribute__((constructor)) static void construct(void) { constructed++; }
-__attribute__((destructor)) static void destruct(void) { note("destructor\n"); }
+__attribute__((constructor)) static void construct(void) {
+    constructed++;
+}
+__attribute__((destructor)) static void destruct(void) {
+    note("destructor\n");
+}
 
-int main(void)
-{
+int main(void) {
     long zeros = 0, tls_zeros = 0;
     for (size_t i = 0; i < sizeof bss; i++)
         zeros += bss[i] == 0;
@@ -27,8 +30,7 @@ int main(void)
     IN_CHILD("write to text", *(volatile char *)(uintptr_t)main = 0);
     IN_CHILD("write to constants", *(volatile char *)(uintptr_t)constant = 0);
     IN_CHILD("execute data", ((void (*)(void))(uintptr_t)data)());
-    IN_CHILD("execute the stack", char code[] = {(char)0xc3};
-             ((void (*)(void))(uintptr_t)code)());
+    IN_CHILD("execute the stack", char code[] = {(char)0xc3}; ((void (*)(void))(uintptr_t)code)());
     IN_CHILD("jump to null", ((void (*)(void))0)());
     IS(sbrk(0) > (void *)bss || 1);
     bss[99999] = 1;

@@ -4,15 +4,13 @@
 
 static char exe[PATH_MAX];
 
-static void script(const char *name, const char *format, const char *interpreter)
-{
+static void script(const char *name, const char *format, const char *interpreter) {
     char text[1024];
     int size = snprintf(text, sizeof text, format, interpreter);
     write_file(name, text, size, 0755);
 }
 
-static void run(const char *name, const char *arg)
-{
+static void run(const char *name, const char *arg) {
     char path[64];
     snprintf(path, sizeof path, "./%s", name);
     pid_t child = MUST(fork());
@@ -24,8 +22,7 @@ static void run(const char *name, const char *arg)
     reap(name, child);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc > 1) {
         for (int i = 1; i < argc; i++)
             printf("  [%s]\n", argv[i]);

@@ -4,8 +4,7 @@
 
 static char buffer[1 << 16];
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc > 1) {
         E(open(argv[1], O_WRONLY));
         E(open(argv[1], O_RDWR | O_TRUNC));

@@ -2,23 +2,24 @@
  */
 #include "guest.h"
 
-static void first(void) { note("atexit 1\n"); }
-static void second(void) { note("atexit 2\n"); }
+static void first(void) {
+    note("atexit 1\n");
+}
+static void second(void) {
+    note("atexit 2\n");
+}
 
-static void *exiter(void *code)
-{
+static void *exiter(void *code) {
     exit((int)(long)code);
 }
 
-static void *sleeper(void *arg)
-{
+static void *sleeper(void *arg) {
     for (;;)
         pause();
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     int right = 0;
     for (int code = 0; code < 256; code += 5) {
         int status;

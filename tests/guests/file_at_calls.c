@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     struct stat st, other;
     char text[32];
     E(mkdirat(AT_FDCWD, "d", 0755));

@@ -3,8 +3,7 @@
 #include "guest.h"
 #include <sys/sendfile.h>
 
-int main(void)
-{
+int main(void) {
     static char big[300000];
     char text[32] = "";
     off_t offset = 2;

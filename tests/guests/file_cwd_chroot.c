@@ -4,9 +4,7 @@
 
 static char text[PATH_MAX];
 
-
-int main(void)
-{
+int main(void) {
     char small[3], here[PATH_MAX];
     MUST(getcwd(here, sizeof here) ? 0 : -1);
     MUST(mkdir("a", 0755));
@@ -28,16 +26,15 @@ int main(void)
     MUST(chdir(here));
     write_file("renamed/file", "inside", 6, 0644);
     MUST(symlink("/file", "renamed/absolute"));
-    IN_CHILD(
-        "chroot", E(chroot("renamed")); char *c = getcwd(text, sizeof text);
-        printf("%s\n", c && !strncmp(text, "(unreachable)", 13) ? "unreachable"
-                       : c                                      ? "reachable"
-                                                                : errno_name(errno));
-        E(access("renamed/file", F_OK)); /* cwd is outside still */
-        MUST(chdir("/")); printf("%s\n", getcwd(text, sizeof text)); E(access("/file", F_OK));
-        E(access("/absolute", F_OK)); E(access("/../../file", F_OK)); E(access("/dev", F_OK));
-        E(chdir("..")); E(access("file", F_OK)); E(chroot("missing")); E(chroot("file"));
-        IN_CHILD("inherits", E(access("/file", F_OK)); E(access("/dev", F_OK))));
+    IN_CHILD("chroot", E(chroot("renamed")); char *c = getcwd(text, sizeof text);
+             printf("%s\n", c && !strncmp(text, "(unreachable)", 13) ? "unreachable"
+                            : c                                      ? "reachable"
+                                                                     : errno_name(errno));
+             E(access("renamed/file", F_OK)); /* cwd is outside still */
+             MUST(chdir("/")); printf("%s\n", getcwd(text, sizeof text)); E(access("/file", F_OK));
+             E(access("/absolute", F_OK)); E(access("/../../file", F_OK)); E(access("/dev", F_OK));
+             E(chdir("..")); E(access("file", F_OK)); E(chroot("missing")); E(chroot("file"));
+             IN_CHILD("inherits", E(access("/file", F_OK)); E(access("/dev", F_OK))));
     E(access("/dev", F_OK));
     return 0;
 }

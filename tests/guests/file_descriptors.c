@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     char text[16] = "";
     write_file("file", "0123456789", 10, 0644);
     int fd = MUST(open("file", O_RDWR));
@@ -52,10 +51,9 @@ int main(void)
 
     struct rlimit limit = {16, 64};
     IN_CHILD("RLIMIT_NOFILE", setrlimit(RLIMIT_NOFILE, &limit); int n = 0;
-             while (open("/dev/null", O_RDONLY) >= 0) n++;
-             printf("%s\n", errno_name(errno)); E(dup(1)); E(dup2(1, 16)); V(dup2(1, 15));
-             E(fcntl(1, F_DUPFD, 16)); int p[2]; E(pipe(p)); V(fcntl(40, F_GETFD));
-             struct pollfd many[100]; E(poll(many, 100, 0)));
+             while (open("/dev/null", O_RDONLY) >= 0) n++; printf("%s\n", errno_name(errno));
+             E(dup(1)); E(dup2(1, 16)); V(dup2(1, 15)); E(fcntl(1, F_DUPFD, 16)); int p[2];
+             E(pipe(p)); V(fcntl(40, F_GETFD)); struct pollfd many[100]; E(poll(many, 100, 0)));
     /* What is closed twice, and the same number again. */
     int a = MUST(open("file", O_RDONLY));
     E(close(a));

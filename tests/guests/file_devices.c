@@ -4,8 +4,7 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
-int main(void)
-{
+int main(void) {
     char text[64];
     memset(text, 'x', sizeof text);
     int null = MUST(open("/dev/null", O_RDWR)), zero = MUST(open("/dev/zero", O_RDWR)),

@@ -5,8 +5,7 @@
 
 static int ep;
 
-static void wait_once(const char *what)
-{
+static void wait_once(const char *what) {
     struct epoll_event events[8];
     int n = epoll_wait(ep, events, 8, 0);
     printf("%s: %d", what, n);
@@ -16,14 +15,12 @@ static void wait_once(const char *what)
     printf(" events %lx data %lu\n", bits, all);
 }
 
-static long control(int op, int fd, uint32_t events, uint64_t data)
-{
+static long control(int op, int fd, uint32_t events, uint64_t data) {
     struct epoll_event event = {.events = events, .data.u64 = data};
     return epoll_ctl(ep, op, fd, &event);
 }
 
-int main(void)
-{
+int main(void) {
     int p[2], q[2];
     char text[64];
     ep = MUST(epoll_create1(EPOLL_CLOEXEC));

@@ -3,8 +3,7 @@
 #include "guest.h"
 #include <sys/eventfd.h>
 
-static void get(int fd)
-{
+static void get(int fd) {
     uint64_t value;
     if (read(fd, &value, sizeof value) == -1)
         printf("read: %s\n", errno_name(errno));
@@ -12,16 +11,14 @@ static void get(int fd)
         printf("read: %lu\n", value);
 }
 
-static void put(int fd, uint64_t value)
-{
+static void put(int fd, uint64_t value) {
     if (write(fd, &value, sizeof value) == -1)
         printf("write: %s\n", errno_name(errno));
     else
         printf("write: ok\n");
 }
 
-int main(void)
-{
+int main(void) {
     struct pollfd p;
     int fd = MUST(eventfd(3, EFD_NONBLOCK | EFD_CLOEXEC));
     V(fcntl(fd, F_GETFD));

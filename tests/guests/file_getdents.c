@@ -4,13 +4,11 @@
 #include "guest.h"
 #include <dirent.h>
 
-static int compare(const void *a, const void *b)
-{
+static int compare(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int list(const char *path, int print)
-{
+static int list(const char *path, int print) {
     char *names[2000];
     int n = 0;
     DIR *dir = opendir(path);
@@ -35,8 +33,7 @@ static int list(const char *path, int print)
     return n;
 }
 
-int main(void)
-{
+int main(void) {
     MUST(mkdir("d", 0755));
     V(list("d", 1));
     write_file("d/file", "", 0, 0644);

@@ -2,14 +2,12 @@
  */
 #include "guest.h"
 
-static long links(const char *name)
-{
+static long links(const char *name) {
     struct stat st;
     return lstat(name, &st) == -1 ? -1 : (long)st.st_nlink;
 }
 
-int main(void)
-{
+int main(void) {
     char text[64] = "";
     struct stat st;
     write_file("file", "data", 4, 0644);

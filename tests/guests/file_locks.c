@@ -9,8 +9,7 @@
 #define F_OFD_SETLKW 38
 #endif
 
-static struct flock range(int type, long start, long length)
-{
+static struct flock range(int type, long start, long length) {
     return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
 }
 
@@ -22,20 +21,20 @@ static struct flock range(int type, long start, long length)
                r_ == -1 ? errno_name(errno) : "ok");                                               \
     })
 
-static void who(int fd, int command, long start, long length)
-{
+static void who(int fd, int command, long start, long length) {
     struct flock l = range(F_WRLCK, start, length);
     MUST(fcntl(fd, command, &l));
     if (l.l_type == F_UNLCK)
         printf("nobody\n");
     else
         printf("%s by %s at %ld+%ld\n", l.l_type == F_RDLCK ? "read" : "write",
-               l.l_pid == getppid() ? "parent" : l.l_pid == -1 ? "a description" : "other",
+               l.l_pid == getppid() ? "parent"
+               : l.l_pid == -1      ? "a description"
+                                    : "other",
                (long)l.l_start, (long)l.l_len);
 }
 
-int main(void)
-{
+int main(void) {
     write_file("file", "", 0, 0644);
     int fd = MUST(open("file", O_RDWR)), second = MUST(open("file", O_RDWR)),
         ro = MUST(open("file", O_RDONLY));

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     struct stat st;
     char text[8] = "";
     E(open("missing", O_RDONLY));
@@ -14,7 +13,8 @@ int main(void)
     int fd = MUST(open("file", O_RDWR | O_CREAT | O_EXCL, 0666));
     MUST(fstat(fd, &st));
     printf("mode %o size %ld links %ld\n", st.st_mode, (long)st.st_size, (long)st.st_nlink);
-    printf("flags %d\n", (fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_CREAT | O_EXCL)) == O_RDWR);
+    printf("flags %d\n",
+           (fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_CREAT | O_EXCL)) == O_RDWR);
     E(open("file", O_RDWR | O_CREAT | O_EXCL, 0666));
     MUST(write(fd, "content", 7));
     E(open("file", O_RDONLY | O_CREAT, 0));

@@ -4,22 +4,19 @@
 #include "guest.h"
 #include <grp.h>
 
-static void become(uid_t uid, gid_t gid)
-{
+static void become(uid_t uid, gid_t gid) {
     MUST(setgroups(0, NULL));
     MUST(setresgid(gid, gid, gid));
     MUST(setresuid(uid, uid, uid));
 }
 
-static mode_t mode_of(const char *name)
-{
+static mode_t mode_of(const char *name) {
     struct stat st;
     MUST(stat(name, &st));
     return st.st_mode & 07777;
 }
 
-int main(void)
-{
+int main(void) {
     umask(0);
     MUST(chmod(".", 0777));
     write_file("private", "p", 1, 0600);

@@ -5,8 +5,7 @@
 
 static char text[65536];
 
-static const char *read_all(const char *path)
-{
+static const char *read_all(const char *path) {
     int fd = open(path, O_RDONLY);
     if (fd == -1)
         return errno_name(errno);
@@ -19,15 +18,13 @@ static const char *read_all(const char *path)
     return text;
 }
 
-static long field(const char *name)
-{
+static long field(const char *name) {
     read_all("/proc/self/status");
     char *at = strstr(text, name);
     return at ? strtol(at + strlen(name), NULL, 0) : -1;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char link[PATH_MAX] = "", cwd[PATH_MAX];
     (void)argc;
     MUST(readlink("/proc/self", link, sizeof link));
@@ -91,7 +88,12 @@ int main(int argc, char **argv)
     printf("fd 4 %.6s\n", link);
     IS(strstr(read_all("/proc/self/fdinfo/3"), "pos:\t0\n") != NULL);
     MUST(write(p[1], "through proc", 12));
-    printf("%.12s\n", ({ int fd = MUST(open("/proc/self/fd/4", O_RDONLY)); char *t = text; MUST(read(fd, t, 12)); t; }));
+    printf("%.12s\n", ({
+               int fd = MUST(open("/proc/self/fd/4", O_RDONLY));
+               char *t = text;
+               MUST(read(fd, t, 12));
+               t;
+           }));
     IS(strstr(read_all("/proc/self/limits"), "Max open files") != NULL);
     IS(strstr(read_all("/proc/meminfo"), "MemTotal:") != NULL);
     IS(strstr(read_all("/proc/cpuinfo"), "processor") != NULL);

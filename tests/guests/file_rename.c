@@ -7,13 +7,11 @@
 #define RENAME_EXCHANGE 2
 #endif
 
-static long rename2(const char *from, const char *to, unsigned flags)
-{
+static long rename2(const char *from, const char *to, unsigned flags) {
     return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags);
 }
 
-static void show(const char *name)
-{
+static void show(const char *name) {
     struct stat st;
     char text[16] = "";
     if (lstat(name, &st) == -1) {
@@ -26,12 +24,13 @@ static void show(const char *name)
         close(fd);
     }
     printf("  %s: %s %s links %ld\n", name,
-           S_ISDIR(st.st_mode) ? "folder" : S_ISLNK(st.st_mode) ? "link" : "file", text,
-           S_ISDIR(st.st_mode) ? 0L : (long)st.st_nlink);
+           S_ISDIR(st.st_mode)   ? "folder"
+           : S_ISLNK(st.st_mode) ? "link"
+                                 : "file",
+           text, S_ISDIR(st.st_mode) ? 0L : (long)st.st_nlink);
 }
 
-int main(void)
-{
+int main(void) {
     write_file("a", "A", 1, 0644);
     write_file("b", "B", 1, 0644);
     int b = MUST(open("b", O_RDONLY));

@@ -4,14 +4,12 @@
 #include <sys/select.h>
 
 static volatile sig_atomic_t caught;
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     caught++;
 }
 
-int main(void)
-{
+int main(void) {
     int p[2], q[2];
     MUST(pipe(p));
     MUST(pipe(q));

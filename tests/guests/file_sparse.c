@@ -4,8 +4,7 @@
 
 #define MB (1L << 20)
 
-int main(void)
-{
+int main(void) {
     static char block[65536];
     int fd = MUST(open("sparse", O_RDWR | O_CREAT, 0644));
     memset(block, 'x', sizeof block);

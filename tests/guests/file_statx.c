@@ -3,8 +3,7 @@
 #include "guest.h"
 #include <sys/sysmacros.h>
 
-static void show(const char *name)
-{
+static void show(const char *name) {
     struct stat a;
     struct statx b;
     memset(&b, 0, sizeof b);
@@ -14,17 +13,15 @@ static void show(const char *name)
     }
     MUST(statx(AT_FDCWD, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &b));
     int same = a.st_ino == b.stx_ino && a.st_mode == b.stx_mode && a.st_nlink == b.stx_nlink &&
-               a.st_uid == b.stx_uid && a.st_gid == b.stx_gid &&
-               a.st_size == (off_t)b.stx_size && a.st_blocks == (blkcnt_t)b.stx_blocks &&
-               a.st_mtim.tv_sec == b.stx_mtime.tv_sec &&
+               a.st_uid == b.stx_uid && a.st_gid == b.stx_gid && a.st_size == (off_t)b.stx_size &&
+               a.st_blocks == (blkcnt_t)b.stx_blocks && a.st_mtim.tv_sec == b.stx_mtime.tv_sec &&
                a.st_mtim.tv_nsec == b.stx_mtime.tv_nsec && major(a.st_dev) == b.stx_dev_major &&
                major(a.st_rdev) == b.stx_rdev_major && minor(a.st_rdev) == b.stx_rdev_minor;
     printf("%s: %o same %d basic %d owner %d\n", name, a.st_mode, same,
            (b.stx_mask & STATX_BASIC_STATS) == STATX_BASIC_STATS, a.st_uid == getuid());
 }
 
-int main(void)
-{
+int main(void) {
     struct statx b;
     write_file("file", "12345", 5, 0640);
     MUST(mkdir("dir", 0750));

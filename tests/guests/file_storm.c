@@ -10,14 +10,12 @@ static unsigned char model[FILES][SIZE], buffer[SIZE];
 static long length[FILES];
 static unsigned long state = 42;
 
-static unsigned next(unsigned n)
-{
+static unsigned next(unsigned n) {
     state = state * 6364136223846793005UL + 1442695040888963407UL;
     return (state >> 33) % n;
 }
 
-int main(void)
-{
+int main(void) {
     int fds[FILES];
     long wrong = 0;
     char name[16], other[16];

@@ -3,8 +3,7 @@
 #include "guest.h"
 #include <sys/timerfd.h>
 
-int main(void)
-{
+int main(void) {
     uint64_t count = 0;
     int fd = MUST(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
     struct itimerspec spec = {{0, 0}, {0, 10 * MS}}, old;

@@ -4,22 +4,19 @@
 
 static struct stat st;
 
-static void set(const char *name, long atime, long mtime)
-{
+static void set(const char *name, long atime, long mtime) {
     struct timespec t[2] = {{atime, 111}, {mtime, 222}};
     MUST(utimensat(AT_FDCWD, name, t, 0));
 }
 
-static const char *moved(const char *name)
-{
+static const char *moved(const char *name) {
     static char text[64];
     MUST(stat(name, &st));
     snprintf(text, sizeof text, "mtime %s", st.st_mtim.tv_sec > 2000 ? "now" : "old");
     return text;
 }
 
-int main(void)
-{
+int main(void) {
     write_file("file", "data", 4, 0644);
     MUST(mkdir("dir", 0755));
     set("file", 1000, 2000);

@@ -3,14 +3,12 @@
 #include "guest.h"
 
 static volatile sig_atomic_t signals;
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     signals++;
 }
 
-int main(void)
-{
+int main(void) {
     char text[64] = "";
     struct stat st;
     write_file("file", "0123456789", 10, 0644);

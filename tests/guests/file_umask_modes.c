@@ -2,15 +2,13 @@
  */
 #include "guest.h"
 
-static void show(const char *name)
-{
+static void show(const char *name) {
     struct stat st;
     MUST(lstat(name, &st));
     printf("%s %o\n", name, st.st_mode);
 }
 
-int main(void)
-{
+int main(void) {
     printf("%o\n", umask(077));
     printf("%o\n", umask(07777)); /* only the nine bits count */
     printf("%o\n", umask(027));

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     char a[4] = "", b[8] = "", c[16] = "";
     int fd = MUST(open("file", O_RDWR | O_CREAT, 0644)), p[2];
     struct iovec out[3] = {{"one", 3}, {"", 0}, {"twothree", 8}};

@@ -6,8 +6,7 @@ static int data = 1;
 static int bss;
 static char big[64 * PAGE];
 
-static void show(const char *who, const int *heap, const int *anonymous, int local)
-{
+static void show(const char *who, const int *heap, const int *anonymous, int local) {
     long sum = 0;
     for (size_t i = 0; i < sizeof big; i++)
         sum += big[i];
@@ -15,11 +14,9 @@ static void show(const char *who, const int *heap, const int *anonymous, int loc
            *anonymous, local, sum);
 }
 
-int main(void)
-{
+int main(void) {
     int *heap = malloc(sizeof *heap);
-    int *anonymous =
-        mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int *anonymous = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     volatile int local = 5;
     int to_child[2], to_parent[2];
     *heap = 3;

@@ -4,8 +4,7 @@
 
 static char page[2 * PAGE] __attribute__((aligned(4096)));
 
-int main(void)
-{
+int main(void) {
     int pipes[2];
     memset(page, 'p', sizeof page);
     MUST(pipe(pipes));

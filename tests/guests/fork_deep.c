@@ -5,8 +5,7 @@
 
 #define DEPTH 300
 
-int main(void)
-{
+int main(void) {
     int out[2];
     MUST(pipe(out));
     pid_t top = MUST(fork());

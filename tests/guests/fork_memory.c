@@ -5,16 +5,14 @@
 
 #define PAGES 4096
 
-static unsigned checksum(const unsigned char *p)
-{
+static unsigned checksum(const unsigned char *p) {
     unsigned sum = 0;
     for (long i = 0; i < PAGES; i++)
         sum = sum * 31 + p[i * PAGE] + p[i * PAGE + 4095];
     return sum;
 }
 
-int main(void)
-{
+int main(void) {
     unsigned char *p =
         mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     MUST(p == MAP_FAILED ? -1 : 0);

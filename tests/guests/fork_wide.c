@@ -4,8 +4,7 @@
 
 #define CHILDREN 100
 
-int main(void)
-{
+int main(void) {
     pid_t pids[CHILDREN];
     int gate[2];
     MUST(pipe(gate));

@@ -6,8 +6,7 @@
 static pthread_mutex_t mutex;
 static long counter;
 
-static void *counts(void *arg)
-{
+static void *counts(void *arg) {
     for (int i = 0; i < 500; i++) {
         pthread_mutex_lock(&mutex);
         counter++;
@@ -18,14 +17,12 @@ static void *counts(void *arg)
     return arg;
 }
 
-static void *dies(void *arg)
-{
+static void *dies(void *arg) {
     pthread_mutex_lock(&mutex);
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t[4];
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);

@@ -7,8 +7,7 @@ static int word, second;
 static volatile int woken;
 
 static long futex(void *addr, int op, unsigned value, const void *timeout, void *addr2,
-                  unsigned value3)
-{
+                  unsigned value3) {
     return syscall(SYS_futex, addr, op, value, timeout, addr2, value3);
 }
 
@@ -17,8 +16,7 @@ struct sleeper {
     volatile pid_t tid;
 };
 
-static void *sleeps(void *arg)
-{
+static void *sleeps(void *arg) {
     struct sleeper *s = arg;
     s->tid = gettid();
     futex(&word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, s->bits);
@@ -26,8 +24,7 @@ static void *sleeps(void *arg)
     return NULL;
 }
 
-static char state_of(pid_t tid)
-{
+static char state_of(pid_t tid) {
     char path[64], text[256] = "";
     snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
     int fd = open(path, O_RDONLY);
@@ -41,8 +38,7 @@ static char state_of(pid_t tid)
 static pthread_t threads[6];
 static struct sleeper sleepers[6];
 
-static void put_to_sleep(int n, const int *bits)
-{
+static void put_to_sleep(int n, const int *bits) {
     woken = 0;
     for (int i = 0; i < n; i++) {
         sleepers[i] = (struct sleeper){.bits = bits ? bits[i] : -1};
@@ -52,15 +48,13 @@ static void put_to_sleep(int n, const int *bits)
     }
 }
 
-static void all_awake(int n)
-{
+static void all_awake(int n) {
     for (int i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
     printf("woken %d\n", woken);
 }
 
-int main(void)
-{
+int main(void) {
     struct timespec soon = {0, 5 * MS}, bad = {0, 1000000000};
     word = 1;
     E(futex(&word, FUTEX_WAIT, 0, NULL, NULL, 0));

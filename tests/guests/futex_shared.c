@@ -5,8 +5,7 @@
 #include <linux/futex.h>
 #include <semaphore.h>
 
-static long futex(void *addr, int op, unsigned value, const void *timeout)
-{
+static long futex(void *addr, int op, unsigned value, const void *timeout) {
     return syscall(SYS_futex, addr, op, value, timeout, NULL, 0);
 }
 
@@ -18,8 +17,7 @@ struct shared {
     int turn;
 };
 
-static void play(struct shared *s)
-{
+static void play(struct shared *s) {
     pthread_mutexattr_t ma;
     pthread_condattr_t ca;
     pthread_mutexattr_init(&ma);
@@ -57,8 +55,7 @@ static void play(struct shared *s)
     printf("counter %ld turn %d\n", s->counter, s->turn);
 }
 
-int main(void)
-{
+int main(void) {
     play(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     int fd = MUST(open("file", O_RDWR | O_CREAT, 0600));
     MUST(ftruncate(fd, 2 * PAGE));

@@ -30,19 +30,16 @@
 #define MS 1000000L /* nanoseconds */
 
 /* Lines leave whole, so that a fork never prints one twice. */
-__attribute__((constructor)) static void guest_setup(void)
-{
+__attribute__((constructor)) static void guest_setup(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
-static inline const char *errno_name(int error)
-{
+static inline const char *errno_name(int error) {
     const char *name = strerrorname_np(error);
     return name ? name : "(no such error)";
 }
 
-static inline long guest_show(const char *text, long result, int with_value)
-{
+static inline long guest_show(const char *text, long result, int with_value) {
     if (result == -1)
         printf("%s: %s\n", text, errno_name(errno));
     else if (with_value)
@@ -70,15 +67,13 @@ static inline long guest_show(const char *text, long result, int with_value)
     })
 
 /* For signal handlers, where stdio may not be used. */
-__attribute__((unused)) static void note(const char *text)
-{
+__attribute__((unused)) static void note(const char *text) {
     int saved = errno;
     (void)!write(1, text, strlen(text));
     errno = saved;
 }
 
-__attribute__((unused)) static const char *signal_name(int sig)
-{
+__attribute__((unused)) static const char *signal_name(int sig) {
     static char text[24];
     const char *name = sigabbrev_np(sig);
     if (name)
@@ -88,8 +83,7 @@ __attribute__((unused)) static const char *signal_name(int sig)
     return text;
 }
 
-__attribute__((unused)) static void show_status(const char *who, int status)
-{
+__attribute__((unused)) static void show_status(const char *who, int status) {
     if (WIFEXITED(status))
         printf("%s: exited with %d\n", who, WEXITSTATUS(status));
     else if (WIFSIGNALED(status))
@@ -103,8 +97,7 @@ __attribute__((unused)) static void show_status(const char *who, int status)
 }
 
 /* Wait for one child and print how it ended. */
-__attribute__((unused)) static void reap(const char *who, pid_t pid)
-{
+__attribute__((unused)) static void reap(const char *who, pid_t pid) {
     int status;
     MUST(waitpid(pid, &status, 0));
     show_status(who, status);
@@ -121,36 +114,31 @@ __attribute__((unused)) static void reap(const char *who, pid_t pid)
         reap(who, child_);                                                                         \
     } while (0)
 
-static inline void sleep_ms(long ms)
-{
+static inline void sleep_ms(long ms) {
     struct timespec left = {ms / 1000, ms % 1000 * MS};
     while (nanosleep(&left, &left) == -1 && errno == EINTR)
         ;
 }
 
-static inline long long now_ns(clockid_t clock)
-{
+static inline long long now_ns(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
 /* Install a handler. */
-__attribute__((unused)) static void handle(int sig, void (*handler)(int), int flags)
-{
+__attribute__((unused)) static void handle(int sig, void (*handler)(int), int flags) {
     struct sigaction act = {.sa_handler = handler, .sa_flags = flags};
     MUST(sigaction(sig, &act, NULL));
 }
 
 __attribute__((unused)) static void handle_info(int sig, void (*handler)(int, siginfo_t *, void *),
-                                                int flags)
-{
+                                                int flags) {
     struct sigaction act = {.sa_sigaction = handler, .sa_flags = flags | SA_SIGINFO};
     MUST(sigaction(sig, &act, NULL));
 }
 
-__attribute__((unused)) static sigset_t set_of(int sig)
-{
+__attribute__((unused)) static sigset_t set_of(int sig) {
     sigset_t set;
     sigemptyset(&set);
     if (sig)
@@ -159,13 +147,11 @@ __attribute__((unused)) static sigset_t set_of(int sig)
 }
 
 /* One byte through a pipe: "I am there". */
-__attribute__((unused)) static void tell(int fd)
-{
+__attribute__((unused)) static void tell(int fd) {
     MUST(write(fd, "!", 1));
 }
 
-__attribute__((unused)) static void hear(int fd)
-{
+__attribute__((unused)) static void hear(int fd) {
     char byte;
     if (MUST(read(fd, &byte, 1)) != 1) {
         printf("the other side is gone\n");
@@ -174,8 +160,7 @@ __attribute__((unused)) static void hear(int fd)
 }
 
 __attribute__((unused)) static void write_file(const char *path, const void *data, size_t size,
-                                               int mode)
-{
+                                               int mode) {
     int fd = MUST(open(path, O_WRONLY | O_CREAT | O_TRUNC, mode));
     if (size)
         MUST(write(fd, data, size));

@@ -3,8 +3,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     long reaped = 0, clashes = 0;
     for (int round = 0; round < 100; round++) {
         pid_t pids[20];

@@ -2,13 +2,11 @@
  */
 #include "guest.h"
 
-static char *set_brk(char *p)
-{
+static char *set_brk(char *p) {
     return (char *)syscall(SYS_brk, p);
 }
 
-int main(void)
-{
+int main(void) {
     printf("stdio has its buffer\n"); /* before the break is looked at */
     char *start = set_brk(NULL);
     char *base = (char *)(((uintptr_t)start + PAGE - 1) & -PAGE);
@@ -24,8 +22,8 @@ int main(void)
     IS(set_brk(NULL) == base + 10 * PAGE);
     IS(set_brk((char *)16) == base + 10 * PAGE); /* refused: it stays */
     IS(set_brk((char *)(1UL << 47)) == base + 10 * PAGE);
-    char *wall = mmap(base + 14 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-                      -1, 0);
+    char *wall =
+        mmap(base + 14 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     IS(wall == base + 14 * PAGE);
     IS(set_brk(base + 15 * PAGE) == base + 10 * PAGE); /* a mapping in the way */
     IS(set_brk(base + 12 * PAGE) == base + 12 * PAGE);

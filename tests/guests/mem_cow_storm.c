@@ -7,8 +7,7 @@
 
 static unsigned char *pages;
 
-static long play(int seed)
-{
+static long play(int seed) {
     long wrong = 0;
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < PAGES; i++)
@@ -20,8 +19,7 @@ static long play(int seed)
     return wrong;
 }
 
-int main(void)
-{
+int main(void) {
     pages = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (int i = 0; i < PAGES; i++)
         memset(pages + i * PAGE, 1, PAGE);

@@ -4,8 +4,7 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 
-int main(void)
-{
+int main(void) {
     char page[PAGE], text[32] = "";
     int fd = MUST(open("file", O_RDWR | O_CREAT, 0644));
     for (int i = 0; i < 4; i++) {

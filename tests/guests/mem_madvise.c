@@ -10,8 +10,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-int main(void)
-{
+int main(void) {
     char *p = mmap(NULL, 8 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     memset(p, 'a', 8 * PAGE);
     E(madvise(p + PAGE, 2 * PAGE, MADV_DONTNEED));

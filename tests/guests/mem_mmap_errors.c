@@ -12,8 +12,7 @@
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 
-int main(void)
-{
+int main(void) {
     write_file("file", "contents", 8, 0644);
     int rw = MUST(open("file", O_RDWR)), ro = MUST(open("file", O_RDONLY)),
         wo = MUST(open("file", O_WRONLY)), dir = MUST(open(".", O_RDONLY)), p[2];

@@ -5,22 +5,19 @@
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
 
-static int check(const char *p, int pages, int first)
-{
+static int check(const char *p, int pages, int first) {
     for (int i = 0; i < pages; i++)
         if (p[i * PAGE] != first + i)
             return 0;
     return 1;
 }
 
-static int mapped(void *p)
-{
+static int mapped(void *p) {
     unsigned char vec;
     return mincore(p, PAGE, &vec) == 0;
 }
 
-int main(void)
-{
+int main(void) {
     char *outer = mmap(NULL, 64 * PAGE, PROT_NONE, ANON, -1, 0), *q;
     char *base = outer + 8 * PAGE;
     MUST(munmap(base, 40 * PAGE)); /* walled in, with room to grow */

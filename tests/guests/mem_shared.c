@@ -4,8 +4,7 @@
 
 #define RW (PROT_READ | PROT_WRITE)
 
-int main(void)
-{
+int main(void) {
     int *a = mmap(NULL, 2 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (int i = 0; i < 3; i++)
         IN_CHILD("child", a[i] = i + 100; a[PAGE / 4 + i] += 5;

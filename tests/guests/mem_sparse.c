@@ -3,11 +3,10 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     size_t size = 64UL << 30;
-    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     MUST(p == MAP_FAILED ? -1 : 0);
     for (int i = 0; i < 64; i++)
         p[((size_t)i << 30) + i * PAGE] = i + 1;

@@ -5,14 +5,12 @@
 
 static sigjmp_buf back;
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     siglongjmp(back, 1);
 }
 
-__attribute__((noinline)) static char rights(volatile char *p)
-{
+__attribute__((noinline)) static char rights(volatile char *p) {
     volatile char can = '-';
     if (!sigsetjmp(back, 1)) {
         (void)*p;
@@ -25,8 +23,7 @@ __attribute__((noinline)) static char rights(volatile char *p)
     return can;
 }
 
-static void show(const char *what, char *base, int pages)
-{
+static void show(const char *what, char *base, int pages) {
     printf("%-24s", what);
     for (int i = 0; i < pages; i++) {
         volatile char can = rights(base + i * PAGE + 10);
@@ -35,8 +32,7 @@ static void show(const char *what, char *base, int pages)
     printf("\n");
 }
 
-int main(void)
-{
+int main(void) {
     handle(SIGSEGV, handler, 0);
     /* An inaccessible page on both sides, so that neighbours do not matter. */
     char *outer = mmap(NULL, 14 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

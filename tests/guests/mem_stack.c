@@ -3,28 +3,24 @@
  */
 #include "guest.h"
 
-__attribute__((noipa)) static long deep(int frames)
-{
+__attribute__((noipa)) static long deep(int frames) {
     volatile char block[16 * 1024];
     block[0] = frames;
     block[sizeof block - 1] = 1;
     return frames ? deep(frames - 1) + block[sizeof block - 1] : 0;
 }
 
-__attribute__((noipa)) static int big_step(void)
-{
+__attribute__((noipa)) static int big_step(void) {
     volatile char block[4 << 20];
     block[0] = 1;
     return block[0];
 }
 
-static void *small(void *arg)
-{
+static void *small(void *arg) {
     return (void *)deep((int)(long)arg);
 }
 
-int main(void)
-{
+int main(void) {
     struct rlimit limit = {8 << 20, RLIM_INFINITY};
     getrlimit(RLIMIT_STACK, &limit);
     IN_CHILD("7 MiB", printf("%ld\n", deep(7 * 64)));
@@ -36,9 +32,9 @@ int main(void)
              pthread_attr_setstacksize(&attr, 256 * 1024);
              pthread_create(&t, &attr, small, (void *)64L); pthread_join(t, NULL));
     IN_CHILD("thread stack large enough", pthread_t t; pthread_attr_t attr;
-             pthread_attr_init(&attr); pthread_attr_setstacksize(&attr, 2 << 20);
-             void *result; pthread_create(&t, &attr, small, (void *)64L);
-             pthread_join(t, &result); printf("%ld\n", (long)result));
+             pthread_attr_init(&attr); pthread_attr_setstacksize(&attr, 2 << 20); void *result;
+             pthread_create(&t, &attr, small, (void *)64L); pthread_join(t, &result);
+             printf("%ld\n", (long)result));
 
     char *hole = mmap(NULL, 400 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     MUST(munmap(hole, 400 * PAGE));

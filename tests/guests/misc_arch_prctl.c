@@ -3,13 +3,11 @@
 #include "guest.h"
 #include <asm/prctl.h>
 
-static long arch_prctl(int code, unsigned long value)
-{
+static long arch_prctl(int code, unsigned long value) {
     return syscall(SYS_arch_prctl, code, value);
 }
 
-static long through_gs(void)
-{
+static long through_gs(void) {
     long value;
     __asm__ volatile("movq %%gs:8, %0" : "=r"(value));
     return value;
@@ -17,14 +15,12 @@ static long through_gs(void)
 
 static long cells[4] = {10, 20, 30, 40};
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     printf("in a handler %ld\n", through_gs());
 }
 
-static void *thread(void *arg)
-{
+static void *thread(void *arg) {
     unsigned long gs = 1;
     (void)arg;
     arch_prctl(ARCH_GET_GS, (unsigned long)&gs);
@@ -35,8 +31,7 @@ static void *thread(void *arg)
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     unsigned long fs = 0, gs = 1;
     E(arch_prctl(ARCH_GET_FS, (unsigned long)&fs));
     IS(fs == (unsigned long)pthread_self());

@@ -3,12 +3,11 @@
 #include "guest.h"
 #include <sys/times.h>
 
-int main(void)
-{
+int main(void) {
     struct timespec t;
     struct timeval tv;
-    clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME,
-                          CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE};
+    clockid_t clocks[] = {CLOCK_REALTIME, CLOCK_MONOTONIC,       CLOCK_MONOTONIC_RAW,
+                          CLOCK_BOOTTIME, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE};
     for (int i = 0; i < 6; i++) {
         long long before = now_ns(clocks[i]), back = 0;
         for (int j = 0; j < 200; j++) {

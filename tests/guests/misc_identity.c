@@ -6,8 +6,7 @@
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
-int main(void)
-{
+int main(void) {
     struct utsname u;
     char name[17] = "", host[65];
     E(uname(&u));

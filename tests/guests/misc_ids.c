@@ -6,8 +6,7 @@
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 
-static void show(const char *what)
-{
+static void show(const char *what) {
     uid_t r, e, s;
     gid_t rg, eg, sg;
     getresuid(&r, &e, &s);
@@ -15,8 +14,7 @@ static void show(const char *what)
     printf("%s: uid %d %d %d gid %d %d %d\n", what, r, e, s, rg, eg, sg);
 }
 
-int main(void)
-{
+int main(void) {
     show("at first");
     IN_CHILD("setuid", E(setuid(1000)); show("  "); E(setuid(0)); E(setuid(1000)); E(seteuid(0)));
     IN_CHILD("seteuid", E(seteuid(1000)); show("  "); E(seteuid(2000)); E(setuid(2000));

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     struct rlimit r = {0, 0}, old;
     for (int i = 0; i < RLIM_NLIMITS; i++)
         if (getrlimit(i, &r) == -1 || r.rlim_cur > r.rlim_max)
@@ -24,8 +23,8 @@ int main(void)
     E(prlimit(0, RLIMIT_NOFILE, &r, &old));
     printf("%lu %lu\n", (long)old.rlim_cur, (long)old.rlim_max);
     IN_CHILD("inherited", E(getrlimit(RLIMIT_NOFILE, &r));
-             printf("%lu %lu\n", (long)r.rlim_cur, (long)r.rlim_max);
-             r = (struct rlimit){10, 10}; E(setrlimit(RLIMIT_NOFILE, &r)));
+             printf("%lu %lu\n", (long)r.rlim_cur, (long)r.rlim_max); r = (struct rlimit){10, 10};
+             E(setrlimit(RLIMIT_NOFILE, &r)));
     E(getrlimit(RLIMIT_NOFILE, &r));
     printf("%lu\n", (long)r.rlim_cur);
     int gate[2];

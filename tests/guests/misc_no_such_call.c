@@ -2,9 +2,8 @@
  */
 #include "guest.h"
 
-int main(void)
-{
-    long numbers[] = {336 + 1, 400, 423, 470 + 530, 512, 547, 999, 100000, 0x40000000 | 600,
+int main(void) {
+    long numbers[] = {336 + 1,    400, 423, 470 + 530,      512, 547, 999, 100000, 0x40000000 | 600,
                       0x7fffffff, -1,  -2,  1L << 32 | 5000};
     for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         errno = 0;
@@ -13,7 +12,9 @@ int main(void)
     }
     /* Only the lower half of the number counts. */
     long pid;
-    __asm__ volatile("syscall" : "=a"(pid) : "a"(0x500000000L | SYS_getpid)
+    __asm__ volatile("syscall"
+                     : "=a"(pid)
+                     : "a"(0x500000000L | SYS_getpid)
                      : "rcx", "r11", "memory");
     IS(pid == getpid());
     IN_CHILD("a thousand times", for (int i = 0; i < 1000; i++) syscall(5000 + i % 7));

@@ -3,8 +3,7 @@
 #include "guest.h"
 #include <sys/random.h>
 
-int main(void)
-{
+int main(void) {
     unsigned char a[64] = {0}, b[64] = {0};
     static unsigned char big[100000];
     V(getrandom(a, sizeof a, 0));

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     struct sched_param p = {0};
     int policies[] = {SCHED_OTHER, SCHED_FIFO, SCHED_RR, SCHED_BATCH, SCHED_IDLE, 99};
     for (int i = 0; i < 6; i++)
@@ -42,8 +41,8 @@ int main(void)
     E(sched_setaffinity(0, sizeof set, &set));
     CPU_SET(0, &set);
     E(sched_setaffinity(0, sizeof set, &set));
-    IN_CHILD("pinned", CPU_ZERO(&set); sched_getaffinity(0, sizeof set, &set);
-             V(CPU_COUNT(&set)); V(sched_getcpu()));
+    IN_CHILD("pinned", CPU_ZERO(&set); sched_getaffinity(0, sizeof set, &set); V(CPU_COUNT(&set));
+             V(sched_getcpu()));
     V(getpriority(PRIO_PROCESS, 0));
     V(nice(3));
     V(getpriority(PRIO_PROCESS, 0));

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     time_t (*old_time)(time_t *) = (time_t (*)(time_t *))0xffffffffff600400;
     int (*old_gettimeofday)(struct timeval *, void *) =
         (int (*)(struct timeval *, void *))0xffffffffff600000;

@@ -5,13 +5,11 @@
 
 static volatile sig_atomic_t told;
 
-static void on_usr1(int sig)
-{
+static void on_usr1(int sig) {
     told = sig;
 }
 
-int main(void)
-{
+int main(void) {
     int gate[2], out[2], was = -1;
     pid_t me = getpid();
     MUST(pipe(gate));

@@ -4,21 +4,18 @@
 
 static volatile sig_atomic_t hangups;
 
-static void on_hangup(int sig)
-{
+static void on_hangup(int sig) {
     (void)sig;
     hangups++;
 }
 
-int main(void)
-{
+int main(void) {
     int ready[2], out[2], go[2];
     MUST(pipe(ready));
     MUST(pipe(go));
     MUST(pipe(out));
     IN_CHILD(
-        "middle", setsid(); pid_t child = MUST(fork());
-        if (child == 0) {
+        "middle", setsid(); pid_t child = MUST(fork()); if (child == 0) {
             setpgid(0, 0);
             handle(SIGHUP, on_hangup, 0);
             tell(ready[1]);

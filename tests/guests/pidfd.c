@@ -2,11 +2,14 @@
  */
 #include "guest.h"
 
-static long pidfd_open(pid_t pid, unsigned flags) { return syscall(SYS_pidfd_open, pid, flags); }
-static long send(int fd, int sig) { return syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0); }
+static long pidfd_open(pid_t pid, unsigned flags) {
+    return syscall(SYS_pidfd_open, pid, flags);
+}
+static long send(int fd, int sig) {
+    return syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0);
+}
 
-int main(void)
-{
+int main(void) {
     E(pidfd_open(0, 0));
     E(pidfd_open(-1, 0));
     E(pidfd_open(1 << 22, 0));

@@ -8,17 +8,20 @@
 #define P_PIDFD 3
 #endif
 
-static long clone3(struct clone_args *args) { return syscall(SYS_clone3, args, sizeof *args); }
-static long pidfd_open(pid_t pid, unsigned flags) { return syscall(SYS_pidfd_open, pid, flags); }
-static long getfd(int pidfd, int fd, unsigned flags)
-{
+static long clone3(struct clone_args *args) {
+    return syscall(SYS_clone3, args, sizeof *args);
+}
+static long pidfd_open(pid_t pid, unsigned flags) {
+    return syscall(SYS_pidfd_open, pid, flags);
+}
+static long getfd(int pidfd, int fd, unsigned flags) {
     return syscall(SYS_pidfd_getfd, pidfd, fd, flags);
 }
 
-int main(void)
-{
+int main(void) {
     int pidfd = -1;
-    struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd, .exit_signal = SIGCHLD};
+    struct clone_args args = {
+        .flags = CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd, .exit_signal = SIGCHLD};
     int go[2];
     MUST(pipe(go));
     pid_t child = MUST(clone3(&args));

@@ -6,8 +6,7 @@
 #define WRITERS 4
 #define RECORDS 250
 
-int main(void)
-{
+int main(void) {
     int p[2];
     static char record[PIPE_BUF];
     MUST(pipe(p));

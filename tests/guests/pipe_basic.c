@@ -6,8 +6,7 @@
 static int *volatile nowhere = (int *)1;
 static char buffer[1 << 17];
 
-int main(void)
-{
+int main(void) {
     int p[2], waiting = -1;
     struct stat st;
     E(pipe2(p, 0x40000000));

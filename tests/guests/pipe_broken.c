@@ -2,14 +2,12 @@
  */
 #include "guest.h"
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     note("caught SIGPIPE\n");
 }
 
-int main(void)
-{
+int main(void) {
     int p[2];
     MUST(pipe(p));
     close(p[0]);

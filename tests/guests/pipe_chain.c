@@ -7,8 +7,7 @@
 
 static unsigned char buffer[100000];
 
-int main(void)
-{
+int main(void) {
     int in = -1;
     for (int stage = 0; stage < 5; stage++) {
         int p[2];

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     char text[16] = "";
     struct stat st;
     E(mkfifo("fifo", 0640));

@@ -4,8 +4,7 @@
 
 static char buffer[70000];
 
-static void show(const char *what, int fd)
-{
+static void show(const char *what, int fd) {
     struct pollfd p = {fd, POLLIN | POLLOUT | POLLPRI, 0};
     int n = poll(&p, 1, 0);
     printf("%s: %d%s%s%s%s%s\n", what, n, p.revents & POLLIN ? " IN" : "",
@@ -13,8 +12,7 @@ static void show(const char *what, int fd)
            p.revents & POLLERR ? " ERR" : "", p.revents & POLLNVAL ? " NVAL" : "");
 }
 
-int main(void)
-{
+int main(void) {
     int p[2];
     MUST(pipe2(p, O_NONBLOCK));
     show("empty, read end", p[0]);

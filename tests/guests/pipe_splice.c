@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     int p[2], q[2];
     char text[64] = "";
     loff_t offset = 3;

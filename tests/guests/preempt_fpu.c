@@ -4,8 +4,7 @@
 #include "guest.h"
 #include <immintrin.h>
 
-static double compute(int seed)
-{
+static double compute(int seed) {
     __m256d a = _mm256_set_pd(seed, seed + 1, seed + 2, seed + 3), b = _mm256_set1_pd(1.0000001);
     long double x = seed;
     for (int i = 0; i < 20000000; i++) {
@@ -18,8 +17,7 @@ static double compute(int seed)
     return out[0] + out[1] + out[2] + out[3] + (double)x;
 }
 
-int main(void)
-{
+int main(void) {
     int results[4][2];
     pid_t pids[4];
     for (int i = 0; i < 4; i++) {

@@ -3,8 +3,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     volatile int *shared =
         mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t pids[5];
@@ -26,9 +25,8 @@ int main(void)
         reap("spinner", pids[i]);
     IN_CHILD("killed while spinning", pid_t victim = fork(); if (!victim) for (;;); sleep_ms(20);
              kill(victim, SIGKILL); reap("victim", victim));
-    IN_CHILD("stopped while spinning", pid_t victim = fork(); if (!victim) for (;;);
-             sleep_ms(20); kill(victim, SIGSTOP); int status;
-             waitpid(victim, &status, WUNTRACED); show_status("victim", status);
-             kill(victim, SIGKILL); reap("victim", victim));
+    IN_CHILD("stopped while spinning", pid_t victim = fork(); if (!victim) for (;;); sleep_ms(20);
+             kill(victim, SIGSTOP); int status; waitpid(victim, &status, WUNTRACED);
+             show_status("victim", status); kill(victim, SIGKILL); reap("victim", victim));
     return 0;
 }

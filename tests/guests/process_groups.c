@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc > 1) {
         hear(atoi(argv[1]));
         return 0;
@@ -11,19 +10,16 @@ int main(int argc, char **argv)
     int gate[2], ready[2];
     MUST(pipe(gate));
     MUST(pipe(ready));
-    IN_CHILD(
-        "leader", IS(setpgid(0, 0) == 0); IS(getpgrp() == getpid()); E(setpgid(0, 0));
-        E(setsid()); /* a group leader may not */
-        E(setpgid(0, -5)); E(setpgid(1 << 22, 0)); E(getpgid(1 << 22)); E(getsid(1 << 22));
-        E(getpgid(-1)); E(setpgid(0, 1 << 22)));
-    IN_CHILD(
-        "session", pid_t sid = setsid(); IS(sid == getpid()); IS(getpgrp() == sid);
-        IS(getsid(0) == sid); E(setpgid(0, 0)); E(setsid()); E(setpgid(0, getppid()));
-        IN_CHILD(
-            "member", IS(getsid(0) == sid); IS(getpgrp() == sid); IS(setpgid(0, 0) == 0);
-            IS(getsid(0) == sid); IS(setpgid(0, sid) == 0); IS(getpgrp() == sid);
-            IS(setsid() == getpid());
-            E(setpgid(getppid(), 0)))); /* neither itself nor its child */
+    IN_CHILD("leader", IS(setpgid(0, 0) == 0); IS(getpgrp() == getpid()); E(setpgid(0, 0));
+             E(setsid()); /* a group leader may not */
+             E(setpgid(0, -5)); E(setpgid(1 << 22, 0)); E(getpgid(1 << 22)); E(getsid(1 << 22));
+             E(getpgid(-1)); E(setpgid(0, 1 << 22)));
+    IN_CHILD("session", pid_t sid = setsid(); IS(sid == getpid()); IS(getpgrp() == sid);
+             IS(getsid(0) == sid); E(setpgid(0, 0)); E(setsid()); E(setpgid(0, getppid()));
+             IN_CHILD("member", IS(getsid(0) == sid); IS(getpgrp() == sid); IS(setpgid(0, 0) == 0);
+                      IS(getsid(0) == sid); IS(setpgid(0, sid) == 0); IS(getpgrp() == sid);
+                      IS(setsid() == getpid());
+                      E(setpgid(getppid(), 0)))); /* neither itself nor its child */
 
     /* A child that has called exec may not be moved. */
     pid_t child = MUST(fork());

@@ -5,8 +5,7 @@
 
 #define ROUNDS 20000
 
-int main(void)
-{
+int main(void) {
     volatile int *turn =
         mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t child = MUST(fork());

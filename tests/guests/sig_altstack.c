@@ -11,13 +11,11 @@
 static char area[64 * 1024] __attribute__((aligned(16)));
 static sigjmp_buf back;
 
-static int inside(const void *p)
-{
+static int inside(const void *p) {
     return (const char *)p >= area && (const char *)p < area + sizeof area;
 }
 
-static void report(int sig)
-{
+static void report(int sig) {
     stack_t now, new = {.ss_sp = area, .ss_size = sizeof area};
     char text[128];
     sigaltstack(NULL, &now);
@@ -31,8 +29,7 @@ static void report(int sig)
         raise(SIGUSR2);
 }
 
-static void overflowed(int sig, siginfo_t *info, void *context)
-{
+static void overflowed(int sig, siginfo_t *info, void *context) {
     (void)sig, (void)context;
     note(inside(&info) ? "overflow caught on it\n" : "overflow caught elsewhere\n");
     siglongjmp(back, 1);
@@ -40,15 +37,13 @@ static void overflowed(int sig, siginfo_t *info, void *context)
 
 static volatile int endless = 1;
 
-__attribute__((noinline)) static int recurse(int depth)
-{
+__attribute__((noinline)) static int recurse(int depth) {
     volatile char block[4096];
     memset((void *)block, depth, sizeof block);
     return (endless ? recurse(depth + 1) : 0) + block[depth % 4096];
 }
 
-int main(void)
-{
+int main(void) {
     stack_t stack = {.ss_sp = area, .ss_size = sizeof area}, old;
     E(sigaltstack(NULL, &old));
     printf("at first: %s\n", old.ss_flags == SS_DISABLE ? "disabled" : "enabled");

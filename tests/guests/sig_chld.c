@@ -5,18 +5,18 @@
 static volatile pid_t child;
 static sigset_t chld;
 
-static void wait_for_it(const char *what)
-{
+static void wait_for_it(const char *what) {
     siginfo_t info;
     MUST(sigwaitinfo(&chld, &info));
     printf("%s: code %d status %d pid %d uid %d\n", what, info.si_code, info.si_status,
            info.si_pid == child, info.si_uid == getuid());
 }
 
-static void handler(int sig) { (void)sig; }
+static void handler(int sig) {
+    (void)sig;
+}
 
-int main(void)
-{
+int main(void) {
     int status, gate[2];
     MUST(pipe(gate));
     chld = set_of(SIGCHLD);

@@ -4,8 +4,7 @@
 
 static volatile int traps;
 
-static void on_ill(int sig, siginfo_t *info, void *context)
-{
+static void on_ill(int sig, siginfo_t *info, void *context) {
     ucontext_t *uc = context;
     (void)sig, (void)info;
     traps++;
@@ -15,23 +14,20 @@ static void on_ill(int sig, siginfo_t *info, void *context)
     uc->uc_mcontext.gregs[REG_EFL] |= 1; /* carry */
 }
 
-static void on_segv(int sig, siginfo_t *info, void *context)
-{
+static void on_segv(int sig, siginfo_t *info, void *context) {
     ucontext_t *uc = context;
     (void)sig, (void)info;
     traps++;
     uc->uc_mcontext.gregs[REG_RDI] = uc->uc_mcontext.gregs[REG_RSI];
 }
 
-static void on_usr1(int sig, siginfo_t *info, void *context)
-{
+static void on_usr1(int sig, siginfo_t *info, void *context) {
     ucontext_t *uc = context;
     (void)sig, (void)info;
     sigaddset(&uc->uc_sigmask, SIGUSR2); /* takes effect at the return */
 }
 
-int main(void)
-{
+int main(void) {
     unsigned long rax, r12 = 0;
     unsigned char carry;
     handle_info(SIGILL, on_ill, 0);
@@ -54,8 +50,8 @@ int main(void)
         "ud2;"
         "mov %%rbx, (%%rdi); mov %%rcx, 8(%%rdi); mov %%rdx, 16(%%rdi); mov %%rsi, 24(%%rdi);"
         "mov %%r8, 32(%%rdi); mov %%r9, 40(%%rdi); mov %%r10, 48(%%rdi); mov %%r11, 56(%%rdi);"
-        "mov %%r12, 64(%%rdi); mov %%r13, 72(%%rdi); mov %%r14, 80(%%rdi); mov %%r15, 88(%%rdi)"
-        ::"D"(out)
+        "mov %%r12, 64(%%rdi); mov %%r13, 72(%%rdi); mov %%r14, 80(%%rdi); mov %%r15, 88(%%rdi)" ::
+            "D"(out)
         : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
           "memory", "cc");
     for (int i = 0; i < 12; i++)

@@ -5,8 +5,7 @@
 
 static volatile sig_atomic_t virtual_ticks, profile_ticks, real_ticks, xcpu;
 
-static void tick(int sig)
-{
+static void tick(int sig) {
     if (sig == SIGVTALRM)
         virtual_ticks++;
     else if (sig == SIGPROF)
@@ -17,14 +16,12 @@ static void tick(int sig)
         real_ticks++;
 }
 
-static void arm(int which, long us)
-{
+static void arm(int which, long us) {
     struct itimerval timer = {{0, us}, {0, us}};
     MUST(setitimer(which, &timer, NULL));
 }
 
-int main(void)
-{
+int main(void) {
     handle(SIGVTALRM, tick, 0);
     handle(SIGPROF, tick, 0);
     handle(SIGALRM, tick, 0);

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     for (int sig = 1; sig <= 64; sig++) {
         if (sig == 32 || sig == 33)
             continue; /* glibc's own */

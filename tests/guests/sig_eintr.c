@@ -9,15 +9,13 @@
 
 static volatile sig_atomic_t ticks;
 
-static void tick(int sig)
-{
+static void tick(int sig) {
     (void)sig;
     ticks++;
 }
 
 /* A signal every 5 ms, so that none can be lost before the call sleeps. */
-static void clock_on(int on)
-{
+static void clock_on(int on) {
     struct itimerval timer = {{0, on ? 5000 : 0}, {0, on ? 5000 : 0}};
     setitimer(ITIMER_REAL, &timer, NULL);
 }
@@ -29,11 +27,10 @@ static void clock_on(int on)
         long result_ = (long)(call);                                                               \
         int error_ = errno;                                                                        \
         clock_on(0);                                                                               \
-        printf("%s: %s\n", #call, result_ == -1 ? errno_name(error_) : "ok");                     \
+        printf("%s: %s\n", #call, result_ == -1 ? errno_name(error_) : "ok");                      \
     } while (0)
 
-int main(void)
-{
+int main(void) {
     int p[2], full[2];
     char buffer[70000];
     handle(SIGALRM, tick, 0);

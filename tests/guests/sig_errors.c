@@ -2,13 +2,11 @@
  */
 #include "guest.h"
 
-static long mask(int how, const void *set, void *old, size_t size)
-{
+static long mask(int how, const void *set, void *old, size_t size) {
     return syscall(SYS_rt_sigprocmask, how, set, old, size);
 }
 
-int main(void)
-{
+int main(void) {
     pid_t nobody = 1 << 22;
     E(kill(getpid(), 0));
     E(kill(nobody, 0));

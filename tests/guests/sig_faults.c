@@ -7,8 +7,7 @@ static sigjmp_buf back;
 static char *base;
 static volatile int skipped;
 
-static void handler(int sig, siginfo_t *info, void *context)
-{
+static void handler(int sig, siginfo_t *info, void *context) {
     ucontext_t *uc = context;
     char text[128];
     int here = info->si_addr == (void *)uc->uc_mcontext.gregs[REG_RIP];
@@ -36,14 +35,12 @@ static void handler(int sig, siginfo_t *info, void *context)
 
 static volatile int zero, minimum = INT_MIN, minus_one = -1;
 
-static void divide(int a, int b)
-{
+static void divide(int a, int b) {
     int high;
     __asm__ volatile("cltd; idivl %2" : "+a"(a), "=&d"(high) : "r"(b));
 }
 
-int main(void)
-{
+int main(void) {
     int signals[] = {SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSEGV};
     for (int i = 0; i < 5; i++)
         handle_info(signals[i], handler, 0);

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     sigset_t set;
     struct sigaction act;
     char text[96];
@@ -14,8 +13,7 @@ static void handler(int sig)
     note(text);
 }
 
-int main(void)
-{
+int main(void) {
     handle(SIGUSR1, handler, 0);
     raise(SIGUSR1);
     handle(SIGUSR1, handler, SA_NODEFER);

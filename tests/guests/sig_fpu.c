@@ -6,8 +6,7 @@
 
 static volatile sig_atomic_t handled;
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     handled++;
     volatile __m256d junk = _mm256_set1_pd(handled * 1.5);
@@ -23,8 +22,7 @@ static const double pattern[4] = {1.25, -2.5, 1e300, 3.0};
 static const long double pi = 3.14159265358979323846L;
 
 /* 1 if ymm0, ymm7, ymm15 and st(0) are what they were before `nr` was called. */
-static int survive(long nr, long a, long b, long c)
-{
+static int survive(long nr, long a, long b, long c) {
     double ymm[3][4];
     long double st;
     unsigned mxcsr_before = 0x1fa0 | 0x6000, mxcsr_after;
@@ -49,8 +47,7 @@ static int survive(long nr, long a, long b, long c)
     return right;
 }
 
-int main(void)
-{
+int main(void) {
     handle(SIGUSR1, handler, 0);
     IS(survive(SYS_getpid, 0, 0, 0));
     IS(survive(SYS_tgkill, getpid(), gettid(), SIGUSR1));

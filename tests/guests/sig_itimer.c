@@ -4,14 +4,12 @@
 
 static volatile sig_atomic_t ticks;
 
-static void tick(int sig)
-{
+static void tick(int sig) {
     (void)sig;
     ticks++;
 }
 
-int main(void)
-{
+int main(void) {
     struct itimerval timer = {{0, 0}, {0, 30000}}, old = {{1, 1}, {1, 1}};
     sigset_t alrm = set_of(SIGALRM), none;
     sigemptyset(&none);

@@ -8,14 +8,12 @@ static sigjmp_buf back;
 static volatile int caught;
 static int *volatile nowhere = (int *)8;
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     caught++;
     siglongjmp(back, sig);
 }
 
-int main(void)
-{
+int main(void) {
     handle(SIGSEGV, handler, 0);
     handle(SIGUSR1, handler, 0);
     for (volatile int i = 0; i < 1000; i++)
@@ -34,8 +32,7 @@ int main(void)
         raise(SIGUSR1);
     sigprocmask(SIG_SETMASK, NULL, &set);
     printf("blocked %d\n", sigismember(&set, SIGUSR1));
-    IN_CHILD("fault while blocked", if (!sigsetjmp(back, 0)) *nowhere = 1;
-             *nowhere = 1);
+    IN_CHILD("fault while blocked", if (!sigsetjmp(back, 0)) *nowhere = 1; *nowhere = 1);
 
     /* Out of a sleeping call. */
     sigset_t usr1 = set_of(SIGUSR1);

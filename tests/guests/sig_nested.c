@@ -5,15 +5,13 @@
 
 static volatile int depth, deepest;
 
-static int blocked(int sig)
-{
+static int blocked(int sig) {
     sigset_t set;
     sigprocmask(SIG_SETMASK, NULL, &set);
     return sigismember(&set, sig);
 }
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     char text[128];
     depth++;
     if (depth > deepest)
@@ -32,8 +30,7 @@ static void handler(int sig)
     depth--;
 }
 
-static void masked(int sig)
-{
+static void masked(int sig) {
     char text[64];
     snprintf(text, sizeof text, "masked handler of %s enters\n", signal_name(sig));
     note(text);
@@ -51,20 +48,17 @@ static void masked(int sig)
 
 static int rounds;
 
-static void again(int sig)
-{
+static void again(int sig) {
     if (++rounds < 5)
         raise(sig);
 }
 
-static void recursive(int sig)
-{
+static void recursive(int sig) {
     if (++rounds < 1000)
         raise(sig);
 }
 
-int main(void)
-{
+int main(void) {
     struct sigaction act = {.sa_handler = masked};
     handle(SIGUSR2, handler, 0);
     handle(SIGHUP, handler, 0);

@@ -6,16 +6,14 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-static void take(int sig, const char *what)
-{
+static void take(int sig, const char *what) {
     sigset_t set = set_of(sig);
     siginfo_t info = {0};
     int got = sigtimedwait(&set, &info, &(struct timespec){20, 0});
     printf("%s: %d code %d value %d\n", what, got == sig, info.si_code, info.si_value.sival_int);
 }
 
-int main(void)
-{
+int main(void) {
     sigset_t set = set_of(SIGUSR1);
     sigaddset(&set, SIGALRM);
     sigaddset(&set, SIGRTMIN);

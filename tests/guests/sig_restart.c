@@ -10,8 +10,7 @@ static volatile sig_atomic_t ticks, limit, victim;
 static volatile int word;
 
 /* After three interruptions the call is given what it waits for. */
-static void tick(int sig)
-{
+static void tick(int sig) {
     (void)sig;
     if (++ticks != limit)
         return;
@@ -24,8 +23,7 @@ static void tick(int sig)
         (void)!write(wake[1], "x", 1);
 }
 
-static void clock_on(int on)
-{
+static void clock_on(int on) {
     struct itimerval timer = {{0, on ? 5000 : 0}, {0, on ? 5000 : 0}};
     ticks = 0;
     limit = 3;
@@ -40,11 +38,10 @@ static void clock_on(int on)
         int error_ = errno, ticks_ = ticks;                                                        \
         clock_on(0);                                                                               \
         printf("%s: %s after %s interruptions\n", #call,                                           \
-               result_ == -1 ? errno_name(error_) : "ok", ticks_ >= 3 ? "three" : "few");         \
+               result_ == -1 ? errno_name(error_) : "ok", ticks_ >= 3 ? "three" : "few");          \
     } while (0)
 
-int main(void)
-{
+int main(void) {
     char buffer[65536] = {0};
     word = 5;
     handle(SIGALRM, tick, SA_RESTART);

@@ -5,8 +5,7 @@
 static char text[4096];
 static size_t used;
 
-static void handler(int sig, siginfo_t *info, void *context)
-{
+static void handler(int sig, siginfo_t *info, void *context) {
     (void)context;
     if (sig >= SIGRTMIN)
         used += snprintf(text + used, sizeof text - used, " RT%d=%d", sig - SIGRTMIN,
@@ -15,8 +14,7 @@ static void handler(int sig, siginfo_t *info, void *context)
         used += snprintf(text + used, sizeof text - used, " %s", signal_name(sig));
 }
 
-int main(void)
-{
+int main(void) {
     sigset_t all;
     sigfillset(&all);
     for (int sig = SIGRTMIN; sig <= SIGRTMIN + 4; sig++) {
@@ -54,8 +52,8 @@ int main(void)
     /* The queue has a limit, and standard signals do not need it. */
     struct rlimit limit = {20, 20};
     sigprocmask(SIG_BLOCK, &all, NULL);
-    IN_CHILD("queue limit", setrlimit(RLIMIT_SIGPENDING, &limit); int queued = 0; while (
-                 queued < 1000 && sigqueue(getpid(), SIGRTMIN, (union sigval){0}) == 0) queued++;
+    IN_CHILD("queue limit", setrlimit(RLIMIT_SIGPENDING, &limit); int queued = 0;
+             while (queued < 1000 && sigqueue(getpid(), SIGRTMIN, (union sigval){0}) == 0) queued++;
              printf("%s, limit kept %d\n", errno_name(errno), queued <= 20); E(raise(SIGUSR1)));
     return 0;
 }

@@ -6,8 +6,7 @@
 static sigjmp_buf back;
 static char *base;
 
-static void handler(int sig, siginfo_t *info, void *context)
-{
+static void handler(int sig, siginfo_t *info, void *context) {
     ucontext_t *uc = context;
     char text[128], where[48];
     char *addr = info->si_addr;
@@ -35,8 +34,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 #define WRITE(p) (*(volatile char *)(p) = 1)
 #define CALL(p) (((void (*)(void))(p))())
 
-int main(void)
-{
+int main(void) {
     handle_info(SIGSEGV, handler, 0);
     handle_info(SIGBUS, handler, 0);
     base = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -61,8 +59,7 @@ int main(void)
     TRY("read unmapped", READ(base + 4 * PAGE));
     TRY("write unmapped", WRITE(base + 5 * PAGE - 1));
     TRY("execute unmapped", CALL(base + 4 * PAGE));
-    TRY("8 bytes across the hole's edge",
-        *(volatile long *)(base + 4 * PAGE - 4) = 1);
+    TRY("8 bytes across the hole's edge", *(volatile long *)(base + 4 * PAGE - 4) = 1);
     TRY("8 bytes out of the hole", *(volatile long *)(base + 5 * PAGE - 4) = 1);
     TRY("read not canonical", READ((char *)0x800000000000));
     TRY("write not canonical", WRITE((char *)0xdeadbeefdeadbeef));
@@ -73,8 +70,8 @@ int main(void)
     TRY("read top page of user's half", READ((char *)0x7ffffffff000));
     MUST(munmap(base + 6 * PAGE, PAGE));
     TRY("read once unmapped", READ(base + 6 * PAGE));
-    IN_CHILD("blocked SIGSEGV", sigset_t set = set_of(SIGSEGV);
-             sigprocmask(SIG_BLOCK, &set, NULL); WRITE(NULL));
+    IN_CHILD("blocked SIGSEGV", sigset_t set = set_of(SIGSEGV); sigprocmask(SIG_BLOCK, &set, NULL);
+             WRITE(NULL));
     IN_CHILD("ignored SIGSEGV", signal(SIGSEGV, SIG_IGN); WRITE(NULL));
     IN_CHILD("sent SIGSEGV, ignored", signal(SIGSEGV, SIG_IGN); raise(SIGSEGV));
     return 0;

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-static void handler(int sig, siginfo_t *info, void *context)
-{
+static void handler(int sig, siginfo_t *info, void *context) {
     ucontext_t *uc = context;
     char text[128];
     snprintf(text, sizeof text, "%s: code %d pid %d uid %d value %d errno %d mask %d\n",
@@ -13,8 +12,7 @@ static void handler(int sig, siginfo_t *info, void *context)
     note(text);
 }
 
-int main(void)
-{
+int main(void) {
     handle_info(SIGUSR1, handler, 0);
     handle_info(SIGRTMIN + 3, handler, 0);
     E(kill(getpid(), SIGUSR1));

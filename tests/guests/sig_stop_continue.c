@@ -2,43 +2,37 @@
  */
 #include "guest.h"
 
-static void on_cont(int sig)
-{
+static void on_cont(int sig) {
     (void)sig;
     note("handler of SIGCONT\n");
 }
 
 static volatile sig_atomic_t handled;
 
-static void on_usr(int sig)
-{
+static void on_usr(int sig) {
     handled++;
     if (sig == SIGTSTP)
         note("handler of SIGTSTP\n");
 }
 
-static void *stopper(void *arg)
-{
+static void *stopper(void *arg) {
     raise(SIGSTOP);
     return arg;
 }
 
-static void stopped(pid_t child)
-{
+static void stopped(pid_t child) {
     int status;
     MUST(waitpid(child, &status, WUNTRACED));
     show_status("child", status);
 }
 
-static void continued(pid_t child)
-{
+static void continued(pid_t child) {
     int status;
     MUST(waitpid(child, &status, WCONTINUED));
     show_status("child", status);
 }
 
-int main(void)
-{
+int main(void) {
     int status, gate[2];
     MUST(pipe(gate));
     int signals[] = {SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU};

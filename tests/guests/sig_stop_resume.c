@@ -6,8 +6,7 @@
 
 static int p[2];
 
-static void stop_and_go(pid_t child)
-{
+static void stop_and_go(pid_t child) {
     int status;
     for (int i = 0; i < 3; i++) {
         sleep_ms(5);
@@ -28,7 +27,7 @@ static void stop_and_go(pid_t child)
         if (!child_) {                                                                             \
             errno = 0;                                                                             \
             long result_ = (long)(__VA_ARGS__);                                                    \
-            printf("%s: %ld %s\n", what, result_, result_ == -1 ? errno_name(errno) : "");        \
+            printf("%s: %ld %s\n", what, result_, result_ == -1 ? errno_name(errno) : "");         \
             exit(3);                                                                               \
         }                                                                                          \
         stop_and_go(child_);                                                                       \
@@ -39,8 +38,7 @@ static void stop_and_go(pid_t child)
         reap(what, child_);                                                                        \
     } while (0)
 
-int main(void)
-{
+int main(void) {
     MUST(pipe(p));
     struct timespec some = {0, 200 * MS}, left = {5, 5};
     struct pollfd pfd = {p[0], POLLIN, 0};

@@ -5,16 +5,14 @@
 
 static volatile sig_atomic_t count, other;
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     if (sig == SIGUSR1)
         count++;
     else
         other++;
 }
 
-int main(void)
-{
+int main(void) {
     sigset_t both = set_of(SIGUSR1), old, pending;
     sigaddset(&both, SIGUSR2);
     handle(SIGUSR1, handler, 0);

@@ -6,16 +6,14 @@
 static sem_t ready, go;
 static volatile pid_t handled_by;
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     handled_by = gettid();
 }
 
 static volatile pid_t open_tid;
 
-static void *open_thread(void *arg)
-{
+static void *open_thread(void *arg) {
     sigset_t set = set_of(SIGUSR1);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     open_tid = gettid();
@@ -27,8 +25,7 @@ static void *open_thread(void *arg)
     return arg;
 }
 
-static void *inherits(void *arg)
-{
+static void *inherits(void *arg) {
     sigset_t mask, pending;
     (void)arg;
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
@@ -39,8 +36,7 @@ static void *inherits(void *arg)
     return NULL;
 }
 
-static void *waits(void *arg)
-{
+static void *waits(void *arg) {
     sigset_t set = set_of(SIGRTMIN);
     siginfo_t info;
     sem_post(&ready);
@@ -49,8 +45,7 @@ static void *waits(void *arg)
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t;
     sem_init(&ready, 0, 0);
     sem_init(&go, 0, 0);

@@ -2,10 +2,11 @@
  */
 #include "guest.h"
 
-static void handler(int sig) { (void)sig; }
+static void handler(int sig) {
+    (void)sig;
+}
 
-static void take(const sigset_t *set, long ms)
-{
+static void take(const sigset_t *set, long ms) {
     siginfo_t info = {0};
     struct timespec timeout = {ms / 1000, ms % 1000 * MS};
     int sig = sigtimedwait(set, &info, ms < 0 ? NULL : &timeout);
@@ -17,8 +18,7 @@ static void take(const sigset_t *set, long ms)
                info.si_code == SI_QUEUE ? info.si_value.sival_int : 0);
 }
 
-int main(void)
-{
+int main(void) {
     sigset_t set = set_of(SIGUSR1);
     sigaddset(&set, SIGRTMIN);
     sigaddset(&set, SIGCHLD);

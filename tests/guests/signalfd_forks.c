@@ -7,14 +7,12 @@
 
 static int fd;
 
-static void show(const struct signalfd_siginfo *i)
-{
+static void show(const struct signalfd_siginfo *i) {
     printf("signal %u errno %d code %d int %d overrun %u status %d\n", i->ssi_signo, i->ssi_errno,
            i->ssi_code, i->ssi_int, i->ssi_overrun, i->ssi_status);
 }
 
-static void *reader(void *arg)
-{
+static void *reader(void *arg) {
     struct signalfd_siginfo info;
     tell(*(int *)arg);
     MUST(read(fd, &info, sizeof info));
@@ -22,8 +20,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     sigset_t set = set_of(SIGUSR1);
     sigaddset(&set, SIGALRM), sigaddset(&set, SIGRTMIN + 1), sigaddset(&set, SIGKILL);
     MUST(sigprocmask(SIG_BLOCK, &set, NULL));
@@ -65,8 +62,8 @@ int main(void)
     V(read(fd, &info, sizeof info));
     show(&info);
     timer_t timer;
-    struct sigevent how = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 1,
-                           .sigev_value.sival_int = 42};
+    struct sigevent how = {
+        .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 1, .sigev_value.sival_int = 42};
     MUST(timer_create(CLOCK_MONOTONIC, &how, &timer));
     struct itimerspec when = {.it_value.tv_nsec = 5 * MS};
     MUST(timer_settime(timer, 0, &when, NULL));

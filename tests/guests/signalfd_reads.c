@@ -3,8 +3,7 @@
 #include "guest.h"
 #include <sys/signalfd.h>
 
-int main(void)
-{
+int main(void) {
     sigset_t set = set_of(SIGUSR1);
     sigaddset(&set, SIGRTMIN);
     sigaddset(&set, SIGCHLD);

@@ -8,22 +8,19 @@
 
 static char data[1 << 20];
 
-static int revents(int fd)
-{
+static int revents(int fd) {
     struct pollfd p = {fd, -1, 0};
     poll(&p, 1, 0);
     return p.revents;
 }
 
-static struct sockaddr_un at(const char *path)
-{
+static struct sockaddr_un at(const char *path) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     strcpy(name.sun_path, path);
     return name;
 }
 
-static int bound(const char *path, int flags)
-{
+static int bound(const char *path, int flags) {
     struct sockaddr_un name = at(path);
     int fd = MUST(socket(AF_UNIX, SOCK_DGRAM | flags, 0));
     MUST(bind(fd, (void *)&name, sizeof name));
@@ -32,10 +29,11 @@ static int bound(const char *path, int flags)
 
 #define TO(path) (void *)&(struct sockaddr_un[]){at(path)}[0], sizeof(struct sockaddr_un)
 
-static void on_pipe(int sig) { note(sig == SIGPIPE ? "SIGPIPE\n" : "?\n"); }
+static void on_pipe(int sig) {
+    note(sig == SIGPIPE ? "SIGPIPE\n" : "?\n");
+}
 
-static void fill(int type, int size)
-{
+static void fill(int type, int size) {
     int s[2], queued;
     long sent, total = 0, calls = 0;
     MUST(socketpair(AF_UNIX, type | SOCK_NONBLOCK, 0, s));
@@ -50,8 +48,7 @@ static void fill(int type, int size)
     close(s[0]), close(s[1]);
 }
 
-int main(void)
-{
+int main(void) {
     char text[64];
     int s[2];
     handle(SIGPIPE, on_pipe, 0);

@@ -8,8 +8,7 @@
 
 enum { CLIENTS = 8, ROUNDS = 20 };
 
-static void client(const struct sockaddr_un *name, int number)
-{
+static void client(const struct sockaddr_un *name, int number) {
     int fd = MUST(socket(AF_UNIX, SOCK_STREAM, 0));
     MUST(connect(fd, (void *)name, sizeof *name));
     char text[32], back[32];
@@ -22,8 +21,7 @@ static void client(const struct sockaddr_un *name, int number)
     _exit(0);
 }
 
-int main(void)
-{
+int main(void) {
     struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = "server"};
     int listener = MUST(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0));
     MUST(bind(listener, (void *)&name, sizeof name));

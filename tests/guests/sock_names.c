@@ -6,24 +6,21 @@
 
 static struct sockaddr_un name;
 
-static socklen_t named(const char *path)
-{
+static socklen_t named(const char *path) {
     memset(&name, 0, sizeof name);
     name.sun_family = AF_UNIX;
     strcpy(name.sun_path, path);
     return offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1;
 }
 
-static socklen_t hidden(const char *text)
-{
+static socklen_t hidden(const char *text) {
     memset(&name, 0, sizeof name);
     name.sun_family = AF_UNIX;
     strcpy(name.sun_path + 1, text);
     return offsetof(struct sockaddr_un, sun_path) + 1 + strlen(text);
 }
 
-static void show(const char *what, int (*ask)(int, struct sockaddr *, socklen_t *), int fd)
-{
+static void show(const char *what, int (*ask)(int, struct sockaddr *, socklen_t *), int fd) {
     struct sockaddr_un got;
     memset(&got, 'x', sizeof got);
     socklen_t size = sizeof got;
@@ -42,8 +39,7 @@ static void show(const char *what, int (*ask)(int, struct sockaddr *, socklen_t 
 
 static void *volatile nowhere = (void *)1;
 
-int main(void)
-{
+int main(void) {
     int a = MUST(socket(AF_UNIX, SOCK_STREAM, 0)), b, c;
     char text[16];
     E(socket(AF_UNIX, SOCK_STREAM, 5));

@@ -6,8 +6,7 @@
 
 static int s[2];
 
-static void get(int option)
-{
+static void get(int option) {
     int value[8] = {0};
     socklen_t size = sizeof value;
     if (getsockopt(s[0], SOL_SOCKET, option, value, &size) < 0)
@@ -18,28 +17,30 @@ static void get(int option)
         printf("get %d: size %u: %d %d\n", option, size, value[0], value[1]);
 }
 
-static void set(int option, int value)
-{
+static void set(int option, int value) {
     int result = setsockopt(s[0], SOL_SOCKET, option, &value, sizeof value);
     printf("set %d to %d: %s\n", option, value, result ? errno_name(errno) : "ok");
     get(option);
 }
 
-static void on_alarm(int sig) { note(sig == SIGALRM ? "alarm\n" : "?\n"); }
+static void on_alarm(int sig) {
+    note(sig == SIGALRM ? "alarm\n" : "?\n");
+}
 
 static void *volatile nowhere = (void *)1;
 
-int main(void)
-{
+int main(void) {
     char text[64];
     MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
-    int asked[] = {SO_DEBUG, SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_DONTROUTE, SO_BROADCAST,
-                   SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE, SO_OOBINLINE, SO_LINGER, SO_REUSEPORT,
-                   SO_PASSCRED, SO_PEERCRED, SO_RCVLOWAT, SO_SNDLOWAT, SO_RCVTIMEO, SO_SNDTIMEO,
-                   SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN, 999};
+    int asked[] = {SO_DEBUG,     SO_REUSEADDR, SO_TYPE,     SO_ERROR,      SO_DONTROUTE,
+                   SO_BROADCAST, SO_SNDBUF,    SO_RCVBUF,   SO_KEEPALIVE,  SO_OOBINLINE,
+                   SO_LINGER,    SO_REUSEPORT, SO_PASSCRED, SO_PEERCRED,   SO_RCVLOWAT,
+                   SO_SNDLOWAT,  SO_RCVTIMEO,  SO_SNDTIMEO, SO_ACCEPTCONN, SO_PROTOCOL,
+                   SO_DOMAIN,    999};
     for (unsigned i = 0; i < sizeof asked / sizeof *asked; i++) {
         get(asked[i]);
-        if (asked[i] != SO_DEBUG && asked[i] != SO_LINGER && asked[i] != SO_RCVTIMEO && asked[i] != SO_SNDTIMEO)
+        if (asked[i] != SO_DEBUG && asked[i] != SO_LINGER && asked[i] != SO_RCVTIMEO &&
+            asked[i] != SO_SNDTIMEO)
             set(asked[i], 1);
     }
     int sizes[] = {-1, 0, 1, 2303, 4608, 100000, 212992, 1 << 30};

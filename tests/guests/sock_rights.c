@@ -9,25 +9,25 @@
 static char text[64];
 static char control[1024] __attribute__((aligned(8)));
 
-static struct msghdr header(void *data, size_t size, size_t room)
-{
+static struct msghdr header(void *data, size_t size, size_t room) {
     static struct iovec iov;
     iov = (struct iovec){data, size};
-    return (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room ? control : NULL,
+    return (struct msghdr){.msg_iov = &iov,
+                           .msg_iovlen = 1,
+                           .msg_control = room ? control : NULL,
                            .msg_controllen = room};
 }
 
-static long send_fds(int to, const char *data, int size, const int *fds, int count)
-{
+static long send_fds(int to, const char *data, int size, const int *fds, int count) {
     struct msghdr msg = header((void *)data, size, CMSG_SPACE(count * sizeof *fds));
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(count * sizeof *fds);
+    c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS,
+    c->cmsg_len = CMSG_LEN(count * sizeof *fds);
     memcpy(CMSG_DATA(c), fds, count * sizeof *fds);
     return sendmsg(to, &msg, 0);
 }
 
-static long send_creds(int to, int pid, int uid, int gid)
-{
+static long send_creds(int to, int pid, int uid, int gid) {
     struct ucred who = {pid, uid, gid};
     struct msghdr msg = header("c", 1, CMSG_SPACE(sizeof who));
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
@@ -39,8 +39,7 @@ static long send_creds(int to, int pid, int uid, int gid)
 static pid_t self, parent;
 
 /* Receive, print what came, close it. */
-static long take(int from, size_t size, size_t room, int flags)
-{
+static long take(int from, size_t size, size_t room, int flags) {
     memset(control, 0x55, sizeof control);
     struct msghdr msg = header(text, size, room);
     long got = recvmsg(from, &msg, flags | MSG_DONTWAIT);
@@ -56,11 +55,15 @@ static long take(int from, size_t size, size_t room, int flags)
                 printf(" fd %d cloexec %d", fd, fcntl(fd, F_GETFD));
                 close(fd);
             }
-        } else if (c->cmsg_type == SCM_CREDENTIALS && c->cmsg_len >= CMSG_LEN(sizeof(struct ucred))) {
+        } else if (c->cmsg_type == SCM_CREDENTIALS &&
+                   c->cmsg_len >= CMSG_LEN(sizeof(struct ucred))) {
             struct ucred who;
             memcpy(&who, CMSG_DATA(c), sizeof who);
             printf(" pid %s uid %d gid %d",
-                   who.pid == self ? "own" : who.pid == parent ? "parent" : who.pid ? "other" : "0",
+                   who.pid == self     ? "own"
+                   : who.pid == parent ? "parent"
+                   : who.pid           ? "other"
+                                       : "0",
                    who.uid, who.gid);
         }
         printf("]");
@@ -69,8 +72,7 @@ static long take(int from, size_t size, size_t room, int flags)
     return got;
 }
 
-int main(void)
-{
+int main(void) {
     int s[2], on = 1, off = 0;
     self = getpid(), parent = getppid();
     MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
@@ -95,8 +97,14 @@ int main(void)
     V(read(s[1], text, 9));
 
     /* Too little room, none at all, no buffer. */
-    size_t rooms[] = {CMSG_SPACE(3 * sizeof(int)), CMSG_LEN(3 * sizeof(int)), CMSG_LEN(2 * sizeof(int)),
-                      CMSG_LEN(sizeof(int)), CMSG_LEN(sizeof(int)) - 1, CMSG_LEN(0), 8, 0};
+    size_t rooms[] = {CMSG_SPACE(3 * sizeof(int)),
+                      CMSG_LEN(3 * sizeof(int)),
+                      CMSG_LEN(2 * sizeof(int)),
+                      CMSG_LEN(sizeof(int)),
+                      CMSG_LEN(sizeof(int)) - 1,
+                      CMSG_LEN(0),
+                      8,
+                      0};
     for (unsigned i = 0; i < sizeof rooms / sizeof *rooms; i++) {
         MUST(send_fds(s[0], "r", 1, fds, 3));
         printf("room %zu\n", rooms[i]);

@@ -7,15 +7,13 @@
 
 static char data[1 << 20];
 
-static int revents(int fd, int events)
-{
+static int revents(int fd, int events) {
     struct pollfd p = {fd, events, 0};
     poll(&p, 1, 0);
     return p.revents;
 }
 
-static void fill(int size)
-{
+static void fill(int size) {
     int s[2], queued;
     long sent, total = 0, calls = 0;
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, s));
@@ -34,10 +32,11 @@ static void fill(int size)
     close(s[0]), close(s[1]);
 }
 
-static void on_pipe(int sig) { note(sig == SIGPIPE ? "SIGPIPE\n" : "?\n"); }
+static void on_pipe(int sig) {
+    note(sig == SIGPIPE ? "SIGPIPE\n" : "?\n");
+}
 
-int main(void)
-{
+int main(void) {
     int s[2], size;
     handle(SIGPIPE, on_pipe, 0);
     for (unsigned i = 0; i < sizeof data; i++)

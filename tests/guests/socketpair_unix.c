@@ -6,8 +6,7 @@
 
 static int *volatile nowhere = (int *)1;
 
-int main(void)
-{
+int main(void) {
     int s[2];
     char text[64] = "";
     E(socketpair(AF_UNIX, SOCK_STREAM, 1234, s));
@@ -56,8 +55,8 @@ int main(void)
     write_file("file", "0123456789", 10, 0644);
     char control[CMSG_SPACE(sizeof(int))];
     struct iovec iov = {"!", 1};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-                         .msg_controllen = sizeof control};
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     pid_t child = MUST(fork());
     if (!child) {
         int fd = MUST(open("file", O_RDONLY));

@@ -7,8 +7,7 @@
 static pthread_barrier_t barrier;
 static int step[8], serial, disorder;
 
-static void *steps(void *arg)
-{
+static void *steps(void *arg) {
     int me = (int)(long)arg;
     for (int i = 1; i <= 50; i++) {
         __atomic_store_n(&step[me], i, __ATOMIC_SEQ_CST);
@@ -25,8 +24,7 @@ static void *steps(void *arg)
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 static int a, b, torn;
 
-static void *reads(void *arg)
-{
+static void *reads(void *arg) {
     for (int i = 0; i < 1000; i++) {
         pthread_rwlock_rdlock(&rwlock);
         if (a != b)
@@ -36,8 +34,7 @@ static void *reads(void *arg)
     return arg;
 }
 
-static void *writes(void *arg)
-{
+static void *writes(void *arg) {
     for (int i = 0; i < 1000; i++) {
         pthread_rwlock_wrlock(&rwlock);
         a++;
@@ -51,8 +48,7 @@ static void *writes(void *arg)
 static sem_t ping, pong;
 static int rallies;
 
-static void *ponger(void *arg)
-{
+static void *ponger(void *arg) {
     for (int i = 0; i < 1000; i++) {
         sem_wait(&ping);
         rallies++;
@@ -63,12 +59,13 @@ static void *ponger(void *arg)
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int initialised;
-static void initialise(void) { initialised++; }
+static void initialise(void) {
+    initialised++;
+}
 static pthread_spinlock_t spin;
 static long spun;
 
-static void *spins(void *arg)
-{
+static void *spins(void *arg) {
     pthread_once(&once, initialise);
     for (int i = 0; i < 1000; i++) {
         pthread_spin_lock(&spin);
@@ -78,8 +75,7 @@ static void *spins(void *arg)
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t[8];
     pthread_barrier_init(&barrier, NULL, 8);
     for (long i = 0; i < 8; i++)

@@ -9,13 +9,11 @@ static pthread_key_t key;
 static int destroyed;
 static sem_t sem;
 
-static void destroy(void *value)
-{
+static void destroy(void *value) {
     __sync_fetch_and_add(&destroyed, (int)(long)value);
 }
 
-static void *worker(void *arg)
-{
+static void *worker(void *arg) {
     long n = (long)arg;
     local += n;
     errno = n;
@@ -27,27 +25,23 @@ static void *worker(void *arg)
     return (void *)(n * n);
 }
 
-static void *identity(void *arg)
-{
+static void *identity(void *arg) {
     (void)arg;
     printf("pid same %d, tid other %d, tgkill itself %d\n", getpid() == getppid() ? 0 : 1,
            gettid() != getpid(), (int)syscall(SYS_tgkill, getpid(), gettid(), 0));
     return NULL;
 }
 
-static void *leaves(void *arg)
-{
+static void *leaves(void *arg) {
     pthread_exit(arg);
 }
 
-static void *posts(void *arg)
-{
+static void *posts(void *arg) {
     sem_post(&sem);
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t threads[10], t;
     void *result;
     long sum = 0;

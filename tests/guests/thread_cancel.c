@@ -8,19 +8,16 @@ static int p[2];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 
-static void cleanup(void *text)
-{
+static void cleanup(void *text) {
     printf("  cleanup %s\n", (char *)text);
 }
 
-static void unlock(void *m)
-{
+static void unlock(void *m) {
     printf("  holds the mutex %d\n", pthread_mutex_trylock(m) == EBUSY);
     pthread_mutex_unlock(m);
 }
 
-static void *in_sleep(void *arg)
-{
+static void *in_sleep(void *arg) {
     pthread_cleanup_push(cleanup, "outer");
     pthread_cleanup_push(cleanup, "inner");
     sem_post(&ready);
@@ -31,16 +28,14 @@ static void *in_sleep(void *arg)
     return arg;
 }
 
-static void *in_read(void *arg)
-{
+static void *in_read(void *arg) {
     char byte;
     sem_post(&ready);
     (void)!read(p[0], &byte, 1);
     return arg;
 }
 
-static void *in_condition(void *arg)
-{
+static void *in_condition(void *arg) {
     pthread_mutex_lock(&mutex);
     pthread_cleanup_push(unlock, &mutex);
     sem_post(&ready);
@@ -50,8 +45,7 @@ static void *in_condition(void *arg)
     return arg;
 }
 
-static void *in_loop(void *arg)
-{
+static void *in_loop(void *arg) {
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
     sem_post(&ready);
     for (;;)
@@ -59,8 +53,7 @@ static void *in_loop(void *arg)
     return arg;
 }
 
-static void *disabled(void *arg)
-{
+static void *disabled(void *arg) {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     sem_post(&ready);
     sem_wait((sem_t *)arg);
@@ -70,8 +63,7 @@ static void *disabled(void *arg)
     return NULL;
 }
 
-static void cancel(const char *what, void *(*f)(void *), void *arg)
-{
+static void cancel(const char *what, void *(*f)(void *), void *arg) {
     pthread_t t;
     void *result;
     printf("%s\n", what);
@@ -84,8 +76,7 @@ static void cancel(const char *what, void *(*f)(void *), void *arg)
     printf("  cancelled %d\n", result == PTHREAD_CANCELED);
 }
 
-int main(void)
-{
+int main(void) {
     sem_t go;
     sem_init(&ready, 0, 0);
     sem_init(&go, 0, 0);

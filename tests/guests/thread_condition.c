@@ -11,8 +11,7 @@ static pthread_cond_t not_empty = PTHREAD_COND_INITIALIZER, not_full = PTHREAD_C
 static int slots[SLOTS], head, count, produced;
 static long consumed_sum, consumed;
 
-static void *producer(void *arg)
-{
+static void *producer(void *arg) {
     (void)arg;
     for (;;) {
         pthread_mutex_lock(&mutex);
@@ -30,8 +29,7 @@ static void *producer(void *arg)
     }
 }
 
-static void *consumer(void *arg)
-{
+static void *consumer(void *arg) {
     (void)arg;
     for (;;) {
         pthread_mutex_lock(&mutex);
@@ -54,8 +52,7 @@ static void *consumer(void *arg)
 static pthread_cond_t gate = PTHREAD_COND_INITIALIZER;
 static int waiting, open_gate, passed;
 
-static void *waits(void *arg)
-{
+static void *waits(void *arg) {
     pthread_mutex_lock(&mutex);
     waiting++;
     while (!open_gate)
@@ -65,8 +62,7 @@ static void *waits(void *arg)
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t[12];
     for (int i = 0; i < 6; i++)
         pthread_create(&t[i], NULL, i % 2 ? producer : consumer, NULL);

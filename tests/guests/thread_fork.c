@@ -6,8 +6,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static volatile int stop;
 static volatile long work;
 
-static void *works(void *arg)
-{
+static void *works(void *arg) {
     while (!stop) {
         pthread_mutex_lock(&mutex);
         work++;
@@ -17,23 +16,19 @@ static void *works(void *arg)
     return arg;
 }
 
-static void prepare(void)
-{
+static void prepare(void) {
     pthread_mutex_lock(&mutex);
     printf("prepare\n");
 }
-static void parent(void)
-{
+static void parent(void) {
     printf("parent\n");
     pthread_mutex_unlock(&mutex);
 }
-static void child(void)
-{
+static void child(void) {
     pthread_mutex_unlock(&mutex);
 }
 
-static int threads(void)
-{
+static int threads(void) {
     char line[128];
     int count = -1;
     FILE *status = fopen("/proc/self/status", "r");
@@ -43,8 +38,7 @@ static int threads(void)
     return count;
 }
 
-static void *forks(void *arg)
-{
+static void *forks(void *arg) {
     pid_t leader = getpid();
     IN_CHILD("forked by a thread", IS(getpid() == gettid()); IS(getppid() == leader);
              printf("threads %d\n", threads()); pthread_t t; stop = 1;
@@ -52,8 +46,7 @@ static void *forks(void *arg)
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t[5];
     for (int i = 0; i < 4; i++)
         pthread_create(&t[i], NULL, works, NULL);

@@ -9,15 +9,13 @@ static volatile int stop;
 static __thread sigjmp_buf back;
 static volatile long faults, writes;
 
-static void handler(int sig)
-{
+static void handler(int sig) {
     (void)sig;
     faults++;
     siglongjmp(back, 1);
 }
 
-static void *hammers(void *arg)
-{
+static void *hammers(void *arg) {
     sigsetjmp(back, 1);
     while (!stop) {
         *(volatile char *)(target + 100) = 'h';
@@ -27,8 +25,7 @@ static void *hammers(void *arg)
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t;
     long wrong = 0;
     handle(SIGSEGV, handler, SA_NODEFER);

@@ -4,8 +4,7 @@
 
 static pthread_mutex_t mutex;
 
-static void *other(void *arg)
-{
+static void *other(void *arg) {
     (void)arg;
     printf("  other: trylock %s", errno_name(pthread_mutex_trylock(&mutex)));
     struct timespec soon;
@@ -17,15 +16,13 @@ static void *other(void *arg)
     return NULL;
 }
 
-static void *unlocks(void *arg)
-{
+static void *unlocks(void *arg) {
     (void)arg;
     printf("  other: unlock %s\n", errno_name(pthread_mutex_unlock(&mutex)));
     return NULL;
 }
 
-static void with(void *(*f)(void *))
-{
+static void with(void *(*f)(void *)) {
     pthread_t t;
     pthread_create(&t, NULL, f, NULL);
     pthread_join(t, NULL);
@@ -33,8 +30,7 @@ static void with(void *(*f)(void *))
 
 static long counter;
 
-static void *counts(void *arg)
-{
+static void *counts(void *arg) {
     for (int i = 0; i < 20000; i++) {
         pthread_mutex_lock(&mutex);
         counter++;
@@ -43,8 +39,7 @@ static void *counts(void *arg)
     return arg;
 }
 
-int main(void)
-{
+int main(void) {
     struct {
         const char *name;
         int type, protocol;

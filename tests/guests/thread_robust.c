@@ -4,8 +4,7 @@
 
 static pthread_mutex_t *mutex;
 
-static void make(int shared)
-{
+static void make(int shared) {
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
@@ -14,22 +13,19 @@ static void make(int shared)
     pthread_mutex_init(mutex, &attr);
 }
 
-static void *dies(void *arg)
-{
+static void *dies(void *arg) {
     pthread_mutex_lock(mutex);
     return arg;
 }
 
-static void *waits(void *arg)
-{
+static void *waits(void *arg) {
     *(int *)arg = pthread_mutex_lock(mutex);
     pthread_mutex_consistent(mutex);
     pthread_mutex_unlock(mutex);
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t;
     mutex = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     make(0);

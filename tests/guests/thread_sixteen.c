@@ -15,8 +15,7 @@ static long passed[THREADS];
 static pthread_mutex_t total_mutex = PTHREAD_MUTEX_INITIALIZER;
 static long total;
 
-static void *passes(void *arg)
-{
+static void *passes(void *arg) {
     int me = (int)(long)arg, next = (me + 1) % THREADS;
     for (int i = 0; i < ROUNDS; i++) {
         pthread_mutex_lock(&place[me].mutex);
@@ -36,8 +35,7 @@ static void *passes(void *arg)
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t[THREADS];
     for (long i = 0; i < THREADS; i++) {
         pthread_mutex_init(&place[i].mutex, NULL);

@@ -4,14 +4,12 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
-static void set(int fd, long ms, long every_ms)
-{
+static void set(int fd, long ms, long every_ms) {
     struct itimerspec spec = {{every_ms / 1000, every_ms % 1000 * MS}, {ms / 1000, ms % 1000 * MS}};
     MUST(timerfd_settime(fd, 0, &spec, NULL));
 }
 
-int main(void)
-{
+int main(void) {
     uint64_t count;
     int fd = MUST(timerfd_create(CLOCK_BOOTTIME, 0));
     set(fd, 10, 0);

@@ -4,8 +4,7 @@
 
 static volatile int counter;
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     if (argc > 1) {
         printf("executed with %s\n", argv[1]);
         return 4;

@@ -4,13 +4,11 @@
  */
 #include "guest.h"
 
-static long us(struct timeval t)
-{
+static long us(struct timeval t) {
     return t.tv_sec * 1000000L + t.tv_usec;
 }
 
-int main(void)
-{
+int main(void) {
     struct rusage one, all, self;
     int status;
     pid_t child = MUST(fork());

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-int main(void)
-{
+int main(void) {
     int status, gate[2];
     E(waitpid(-1, &status, 0));
     E(waitpid(1 << 22, &status, 0));

@@ -8,11 +8,12 @@
 
 static pid_t child;
 
-static void show(const char *what, int result, const siginfo_t *info)
-{
+static void show(const char *what, int result, const siginfo_t *info) {
     printf("%s: %s, signo %d code %d status %d pid %s\n", what,
-           result == -1 ? errno_name(errno) : "ok", info->si_signo, info->si_code,
-           info->si_status, info->si_pid == child ? "the child" : info->si_pid ? "other" : "0");
+           result == -1 ? errno_name(errno) : "ok", info->si_signo, info->si_code, info->si_status,
+           info->si_pid == child ? "the child"
+           : info->si_pid        ? "other"
+                                 : "0");
 }
 
 #define WAIT(type, id, options)                                                                    \
@@ -22,8 +23,7 @@ static void show(const char *what, int result, const siginfo_t *info)
         show(#type " " #options, result_, &info_);                                                 \
     } while (0)
 
-int main(void)
-{
+int main(void) {
     int gate[2];
     MUST(pipe(gate));
     child = 1;

@@ -2,8 +2,7 @@
  */
 #include "guest.h"
 
-static char state_of(pid_t pid)
-{
+static char state_of(pid_t pid) {
     char path[64], text[512] = "";
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     int fd = open(path, O_RDONLY);
@@ -14,8 +13,7 @@ static char state_of(pid_t pid)
     return strrchr(text, ')')[2];
 }
 
-int main(void)
-{
+int main(void) {
     siginfo_t info;
     pid_t child = MUST(fork());
     if (child == 0)

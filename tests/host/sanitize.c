@@ -17,13 +17,13 @@
 #include "uvm_host.h"
 
 #define DATA_BYTES (4ull << 20)
-#define NSLOTS     4
-#define MMS        2
-#define REGIONS    4
-#define PAGES      24 /* a region; each straddles a boundary of leaf tables */
-#define STEPS      20000
-#define HELD       (UVM_PTE_P | UVM_PTE_PROTNONE)
-#define RW         (UVM_PTE_P | UVM_PTE_W | UVM_PTE_U)
+#define NSLOTS 4
+#define MMS 2
+#define REGIONS 4
+#define PAGES 24 /* a region; each straddles a boundary of leaf tables */
+#define STEPS 20000
+#define HELD (UVM_PTE_P | UVM_PTE_PROTNONE)
+#define RW (UVM_PTE_P | UVM_PTE_W | UVM_PTE_U)
 
 #define CHECK(what)                                                                                \
     do {                                                                                           \

@@ -116,6 +116,7 @@ def test_streams_pass_through_in_both_directions(machine_options: MachineOptions
     assert (done.stdout, done.stderr) == (b"out\nout2\n", b"err\n")
 
 
+@pytest.mark.realtime
 def test_program_begins_before_its_input_ends(machine_options: MachineOptions) -> None:
     command = [UVM, "run", *option_arguments(machine_options), "--", BUSYBOX, "cat"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as p:
@@ -318,6 +319,7 @@ def test_on_a_terminal_lines_are_edited_and_echoed(machine_options: MachineOptio
     assert t.close() == 0
 
 
+@pytest.mark.realtime
 def test_on_a_terminal_interrupt_goes_to_the_foreground_program(
     machine_options: MachineOptions,
 ) -> None:
@@ -331,6 +333,7 @@ def test_on_a_terminal_interrupt_goes_to_the_foreground_program(
     assert t.close() == 0
 
 
+@pytest.mark.realtime
 def test_interrupt_that_nobody_catches_is_our_death_by_sigint(
     machine_options: MachineOptions,
 ) -> None:

@@ -41,7 +41,9 @@ def save_frame(physmem: Physmem, stub: Stub) -> bytes:
     """A trapped task's whole register state: FS and GS base, then the frame as it stands."""
     u64 = physmem.u64
     start = stub.regs * 8 - r.CONTEXT_BYTES
-    bases = u64[stub.u64 + FS_BASE].to_bytes(8, "little") + u64[stub.u64 + GS_BASE].to_bytes(8, "little")
+    bases = u64[stub.u64 + FS_BASE].to_bytes(8, "little") + u64[stub.u64 + GS_BASE].to_bytes(
+        8, "little"
+    )
     return bases + bytes(physmem.bytes[start : stub.offset + SLOT_BYTES])
 
 
@@ -104,7 +106,7 @@ def set_prefill(physmem: Physmem, stub: Stub, pages: list[int]) -> None:
 def _fp_offset(physmem: Physmem, stub: Stub) -> int:
     """Byte offset in physmem of the frame's FP state, 0 if the frame has none."""
     pointer = physmem.u64[stub.regs + r.FPSTATE]
-    inside = pointer - lib.UVM_SLOT_BASE
+    inside: int = pointer - lib.UVM_SLOT_BASE
     if pointer == 0 or not 0 <= inside <= SLOT_BYTES - FP_LEGACY_BYTES:
         return 0
     return stub.offset + inside

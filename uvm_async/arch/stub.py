@@ -71,6 +71,8 @@ class StubOptions:
     door: int = lib.UVM_DOOR_SUD
     nice: int = 5
     spin: int = 0
+    trap_tsc: bool = False
+    """rdtsc and rdtscp trap, so that time is the kernel's to tell."""
 
 
 class Stub:
@@ -169,6 +171,7 @@ class StubFamily:
             config.door = self.options.door
             config.fsgsbase = lib.uvm_has_fsgsbase()
             config.nice = self.options.nice
+            config.no_tsc = self.options.trap_tsc
             ours.send(bytes(ffi.buffer(config)))
             self.grow(count)
             await self._ready

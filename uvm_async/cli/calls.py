@@ -59,7 +59,7 @@ def command(check: TextIO | None, missing: bool) -> int:
 def _support(call: SyscallDef | None) -> str:
     if call is None:
         return "no       ENOSYS"
-    return f"in part  without: {_sentence(call.missing)}" if call.missing else "yes"
+    return f"in part  {_sentence(call.missing)}" if call.missing else "yes"
 
 
 def _sentence(text: str) -> str:
@@ -90,11 +90,11 @@ def _check(log: TextIO, calls: dict[str, SyscallDef], table: dict[str, int]) -> 
         known = numbers.get(int(unknown[1], 16), name) if unknown else name
         call = calls.get(known)
         if call is None and known in DONE_WITHOUT:
-            partial.append(f"{known} ({count}x), which the C library does without")
+            partial.append(f"{known} ({count}x): not there, and the C library does without")
         elif call is None:
             absent.append(f"{known} ({count}x)")
         elif call.missing:
-            partial.append(f"{known} ({count}x), without: {_sentence(call.missing)}")
+            partial.append(f"{known} ({count}x): {_sentence(call.missing)}")
     for text in absent:
         click.echo(f"not supported: {text}")
     for text in partial:

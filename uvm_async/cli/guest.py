@@ -44,14 +44,15 @@ class Forwarder:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Handlers in place, and gone."""
+        """Handlers in place, and gone. What the caller has us ignore stays ignored."""
         loop = asyncio.get_running_loop()
-        for signo in FORWARDED:
+        forwarded = [s for s in FORWARDED if signal.getsignal(s) != signal.SIG_IGN]
+        for signo in forwarded:
             loop.add_signal_handler(signo, self._received, signo)
         try:
             yield
         finally:
-            for signo in FORWARDED:
+            for signo in forwarded:
                 loop.remove_signal_handler(signo)
 
     def _received(self, signo: signal.Signals) -> None:

@@ -17,7 +17,7 @@ def configure_logs(verbose: int) -> None:
 
     import structlog
 
-    level = "info" if verbose == 1 else "debug"
+    level = 20 if verbose == 1 else 10  # logging.INFO, logging.DEBUG
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

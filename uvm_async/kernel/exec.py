@@ -148,7 +148,9 @@ async def map_image(task: Task, mm: Mm, file: File, image: Image, base: int) -> 
     low = min(s.vaddr for s in loads) & ~4095
     high = page_align(max(s.vaddr + s.memsz for s in loads))
     if image.type == ET_DYN:
-        align = max([s.align for s in loads if s.align and not s.align & (s.align - 1)], default=4096)
+        align = max(
+            [s.align for s in loads if s.align and not s.align & (s.align - 1)], default=4096
+        )
         if base:
             bias = (base & -max(align, 4096)) - low
         else:
@@ -254,9 +256,7 @@ async def _exec_elf(
             loader_image = await read_image(task, loader, loader_head, interpreter=True)
         _set_limits(task, mm)
         sp = await _build_stack_area(mm)
-        loaded = await map_image(
-            task, mm, file, image, PIE_BASE if image.type == ET_DYN else 0
-        )
+        loaded = await map_image(task, mm, file, image, PIE_BASE if image.type == ET_DYN else 0)
         entry, base = loaded.entry, 0
         if loader is not None:
             where = await map_image(task, mm, loader, loader_image, 0)
@@ -286,9 +286,7 @@ def _set_limits(task: Task, mm: Mm) -> None:
 async def _build_stack_area(mm: Mm) -> int:
     size = 132 << 10
     mm.start_stack = STACK_TOP
-    mm.insert(
-        Vma(mm, STACK_TOP - size, STACK_TOP, 3, MAP_PRIVATE | MAP_GROWSDOWN, name=b"[stack]")
-    )
+    mm.insert(Vma(mm, STACK_TOP - size, STACK_TOP, 3, MAP_PRIVATE | MAP_GROWSDOWN, name=b"[stack]"))
     return STACK_TOP - 8
 
 
@@ -324,7 +322,8 @@ async def _build_stack(
         (AT_HWCAP, task.kernel.hwcap), (AT_PAGESZ, 4096), (AT_CLKTCK, 100), (AT_PHDR, loaded.phdr),
         (AT_PHENT, PROGRAM_HEADER.size), (AT_PHNUM, image.phnum), (AT_BASE, base), (AT_FLAGS, 0),
         (AT_ENTRY, loaded.entry), (AT_UID, cred.uid), (AT_EUID, cred.euid), (AT_GID, cred.gid),
-        (AT_EGID, cred.egid), (AT_SECURE, 0), (AT_RANDOM, random_at), (AT_HWCAP2, task.kernel.hwcap2),
+        (AT_EGID, cred.egid), (AT_SECURE, 0), (AT_RANDOM, random_at),
+        (AT_HWCAP2, task.kernel.hwcap2),
         (AT_MINSIGSTKSZ, task.kernel.min_signal_stack), (AT_EXECFN, at), (AT_PLATFORM, platform_at),
         (AT_NULL, 0),
     ]  # fmt: skip

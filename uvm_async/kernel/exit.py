@@ -189,5 +189,3 @@ def release_process(kernel: Kernel, process: Process) -> None:
         process.leader.state = TaskState.DEAD
     kernel.tasks.pop(process.pid, None)
     kernel.processes.pop(process.pid, None)
-
-

@@ -137,7 +137,13 @@ async def compare_exchange(mm: Mm, addr: int, expected: int, desired: int) -> in
 
 
 async def futex_wait(
-    task: Task, addr: int, value: int, mask: int, deadline_ns: int | None, *, private: bool,
+    task: Task,
+    addr: int,
+    value: int,
+    mask: int,
+    deadline_ns: int | None,
+    *,
+    private: bool,
     restart: str,
 ) -> int:
     """Sleep while the word is `value`. Raises EAGAIN, ETIMEDOUT, EFAULT, EINVAL."""

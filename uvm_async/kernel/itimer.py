@@ -30,7 +30,14 @@ CPU_LIMIT = 3
 NO_LIMIT = 1 << 40
 """Seconds that nobody reaches: RLIM_INFINITY and its neighbours."""
 
-__all__ = ["CpuLimit", "IntervalTimer", "PosixTimer", "arm_cpu_limit", "cpu_time_ns", "thread_cpu_time_ns"]
+__all__ = [
+    "CpuLimit",
+    "IntervalTimer",
+    "PosixTimer",
+    "arm_cpu_limit",
+    "cpu_time_ns",
+    "thread_cpu_time_ns",
+]
 
 
 def thread_cpu_time_ns(task: Task) -> int:
@@ -150,7 +157,9 @@ def arm_cpu_limit(kernel: Kernel, process: Process) -> None:
 class PosixTimer(IntervalTimer):
     """timer_create(2)."""
 
-    def __init__(self, kernel: Kernel, process: Process, ident: int, clock: int, signo: int) -> None:
+    def __init__(
+        self, kernel: Kernel, process: Process, ident: int, clock: int, signo: int
+    ) -> None:
         super().__init__(kernel, process, signo, 0 if clock not in (2, 3) else 2)
         self.ident = ident
         self.clock = clock

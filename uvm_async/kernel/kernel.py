@@ -43,6 +43,7 @@ from uvm_async.fs.mount import MountTable
 from uvm_async.kernel.entropy import Entropy
 from uvm_async.kernel.exit import do_exit, group_exit
 from uvm_async.kernel.futex import FutexTable
+from uvm_async.kernel.sigframe import deliver_signals
 from uvm_async.kernel.signal import (
     SI_KERNEL,
     SI_USER,
@@ -55,7 +56,6 @@ from uvm_async.kernel.signal import (
     send_to_task,
     sigmask,
 )
-from uvm_async.kernel.sigframe import deliver_signals
 from uvm_async.kernel.task import Process, Task, TaskState
 from uvm_async.log import log
 from uvm_async.mm.fault import BusError, MemoryFault, handle_mm_fault
@@ -70,7 +70,6 @@ if TYPE_CHECKING:
     from uvm_async.arch.physmem import Physmem
     from uvm_async.kernel.observer import Observer
     from uvm_async.sched.clock import RealClock, VirtualClock
-    from uvm_async.sched.core import VCpu
     from uvm_async.sched.policies.base import Policy
     from uvm_async.syscalls.dispatch import CallTable
 
@@ -78,6 +77,8 @@ __all__ = ["Kernel"]
 
 EINTR = 4
 ENOSYS = 38
+RDTSC = b"\x0f\x31"
+RDTSCP = b"\x0f\x01\xf9"
 _TRACE = struct.Struct("<II8Q")
 KILL_MASK = sigmask(SIGKILL)
 PF_WRITE: int = lib.UVM_PF_WRITE
@@ -90,8 +91,8 @@ class Kernel(Entity):
     """Everything a machine knows."""
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
-        {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_freeze", "on_fatal", "hook_trap",
-         "observer", "after_schedule_hook", "sinks"}
+        {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_freeze", "on_fatal",
+         "hook_trap", "observer", "after_schedule_hook", "sinks"}
     )  # fmt: skip
 
     def __init__(
@@ -341,7 +342,9 @@ class Kernel(Entity):
             self.family.give_back(stub)
         self.tlb.acknowledged(task)
         leader = task.process.leader is task
-        task.state = TaskState.ZOMBIE if leader and task.process.pid in self.processes else TaskState.DEAD
+        task.state = (
+            TaskState.ZOMBIE if leader and task.process.pid in self.processes else TaskState.DEAD
+        )
 
     def _signal_pending(self, task: Task, restart: str) -> bool:
         if task.process.exit_code is not None or task.exiting:
@@ -363,7 +366,10 @@ class Kernel(Entity):
         kind = physmem.u32[stub.u32 + TRAP]
         fault = (0, 0)
         if kind == TRAP_FAULT:  # whether a page was present is the Tlb's affair, not the guest's
-            fault = (u64[stub.u64 + FAULT_ADDR], u64[stub.u64 + FAULT_ERROR] & (PF_WRITE | PF_INSTR))
+            fault = (
+                u64[stub.u64 + FAULT_ADDR],
+                u64[stub.u64 + FAULT_ERROR] & (PF_WRITE | PF_INSTR),
+            )
         record = _TRACE.pack(
             task.pid, kind, *fault, u64[at + r.RIP], u64[at + r.RAX], u64[at + r.RDI],
             u64[at + r.RSI], u64[at + r.RDX], u64[at + r.RSP],
@@ -408,8 +414,26 @@ class Kernel(Entity):
             code -= 1 << 32
         if u32[stub.u32 + TRAP] != TRAP_EXCEPTION or not 1 <= signo <= 31:
             signo, code = SIGSEGV, SI_KERNEL
+        if signo == SIGSEGV and code == SI_KERNEL and self.clock.virtual and self._tsc(task, stub):
+            return
         addr = u64[stub.u64 + FAULT_ADDR] if code > 0 and code != SI_KERNEL else 0
         force_signal(task, SigInfo(signo, code, addr=addr))
+
+    def _tsc(self, task: Task, stub: Stub) -> bool:
+        """Under a virtual clock the time-stamp counter traps: answer it from that clock, at 1 GHz.
+        False if the instruction is another one."""
+        u64 = self.physmem.u64
+        regs = stub.regs
+        code = task.mm.copy_from_user_atomic(u64[regs + r.RIP], 3)
+        if code[:2] != RDTSC and code != RDTSCP:
+            return False
+        now = self.clock.monotonic_ns()
+        u64[regs + r.RAX] = now & 0xFFFFFFFF
+        u64[regs + r.RDX] = now >> 32 & 0xFFFFFFFF
+        if code == RDTSCP:
+            u64[regs + r.RCX] = self.sched.cpu_of(task)
+        u64[regs + r.RIP] += 3 if code == RDTSCP else 2
+        return True
 
     def stub_died(self, stub: Stub, status: int) -> None:
         """A stub is gone (killed from outside, or by its own filter): its task dies of SIGKILL."""
@@ -484,7 +508,11 @@ class Kernel(Entity):
 
     def children_elsewhere(self, process: Process) -> list[Process]:
         """Former children, by now reparented, of the session of `process`."""
-        return [p for p in self.processes.values() if p.session == process.session and p.parent is self.init]
+        return [
+            p
+            for p in self.processes.values()
+            if p.session == process.session and p.parent is self.init
+        ]
 
     def orphaned_pgrp(self, pgrp: int) -> bool:
         """No member has a parent in another group of the same session (setpgid(2))."""

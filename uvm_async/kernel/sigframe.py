@@ -91,7 +91,12 @@ async def deliver_signals(task: Task) -> None:
         if action.handler == SIG_DFL:
             if task.sighand.ignored(signo):
                 continue
-            if process.pid == 1 and signo != SIGSTOP and info.code <= 0 and not kernel.init_killable:
+            if (
+                process.pid == 1
+                and signo != SIGSTOP
+                and info.code <= 0
+                and not kernel.init_killable
+            ):
                 continue
             if sigmask(signo) & STOP_SIGNALS:
                 if signo != SIGSTOP and kernel.orphaned_pgrp(process.pgrp):
@@ -99,7 +104,9 @@ async def deliver_signals(task: Task) -> None:
                 _group_stop(task, signo)
                 _stop_here(task)
                 return
-            dumped = 0x80 if sigmask(signo) & CORE_DUMPS and process.rlimits.get(4, (0, 0))[0] else 0
+            dumped = (
+                0x80 if sigmask(signo) & CORE_DUMPS and process.rlimits.get(4, (0, 0))[0] else 0
+            )
             group_exit(task, signo | dumped)
             return
         await _handle(task, info, action)
@@ -159,7 +166,11 @@ async def _handle(task: Task, info: SigInfo, action: SigAction) -> None:
     mask = task.saved_blocked if task.saved_blocked is not None else task.blocked
     task.saved_blocked = None
     ss_sp, ss_size, ss_flags = task.altstack
-    shown = ss_flags if ss_flags & SS_AUTODISARM else (SS_ONSTACK if on_altstack(task, sp) else ss_flags)
+    shown = (
+        ss_flags
+        if ss_flags & SS_AUTODISARM
+        else (SS_ONSTACK if on_altstack(task, sp) else ss_flags)
+    )
     context = bytearray(UCONTEXT_BYTES)
     struct.pack_into(
         "<QQQIIQ", context, 0,

@@ -117,7 +117,9 @@ class SigInfo:
         elif self.code in (SI_USER, SI_TKILL, SI_QUEUE) or self.code < 0:
             body = struct.pack("<iIQ", self.pid, self.uid, self.value)
         elif self.signo == SIGCHLD:
-            body = struct.pack("<iIiiqq", self.pid, self.uid, self.status, 0, self.utime, self.stime)
+            body = struct.pack(
+                "<iIiiqq", self.pid, self.uid, self.status, 0, self.utime, self.stime
+            )
         elif self.signo in (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP):
             body = struct.pack("<Q", self.addr)
         elif self.signo == SIGSYS:
@@ -155,7 +157,9 @@ class SigHand(Entity):
 
     def flush_for_exec(self) -> None:
         """Handlers go back to the default; what is ignored stays ignored."""
-        self.actions = {n: SigAction(SIG_IGN) for n, a in self.actions.items() if a.handler == SIG_IGN}
+        self.actions = {
+            n: SigAction(SIG_IGN) for n, a in self.actions.items() if a.handler == SIG_IGN
+        }
 
 
 class PendingSignals(Entity):

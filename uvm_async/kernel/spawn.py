@@ -55,7 +55,7 @@ class Program:
 
 def default_rlimits() -> dict[int, tuple[int, int]]:
     """What Linux gives init, and what distributions make of it."""
-    limits = {n: (INFINITY, INFINITY) for n in range(16)}
+    limits = dict.fromkeys(range(16), (INFINITY, INFINITY))
     limits[3] = (8 << 20, INFINITY)
     limits[4] = (0, INFINITY)
     limits[6] = (INFINITY, INFINITY)

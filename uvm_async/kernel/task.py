@@ -40,8 +40,8 @@ class Process(Entity):
         self.tasks: list[Task] = []
         """Live threads; the leader first while it lives."""
         self.leader: Task | None = None
-        self.pgrp = parent.pgrp if parent else pid
-        self.session = parent.session if parent else pid
+        self.pgrp: int = parent.pgrp if parent else pid
+        self.session: int = parent.session if parent else pid
         self.tty: Any = parent.tty if parent else None
         """Controlling terminal (tty.base.Tty) or None."""
         self.wait_exit = WaitQueue()

@@ -76,9 +76,7 @@ async def handle_mm_fault(
         if vma is None:
             raise SegmentationFault(SEGV_MAPERR)
         need = PROT_WRITE if write else PROT_EXEC if execute else PROT_READ
-        if not vma.prot & need and not (
-            need == PROT_READ and vma.prot & (PROT_WRITE | PROT_EXEC)
-        ):
+        if not vma.prot & need and not (need == PROT_READ and vma.prot & (PROT_WRITE | PROT_EXEC)):
             raise SegmentationFault(SEGV_ACCERR)
         page = addr & ~4095
         pte = mm.pte(page)

@@ -152,7 +152,9 @@ class AddressSpace(Entity):
                 for vma in list(self.vmas):
                     await vma.mm.write_protect_file(vma, start, count)
                 # A truncate may have come in between.
-                for begin, length in _runs([i for i in range(start, start + count) if i in self.dirty]):
+                for begin, length in _runs(
+                    [i for i in range(start, start + count) if i in self.dirty]
+                ):
                     await self._write_run(begin, length)
 
     async def _write_run(self, start: int, count: int) -> None:
@@ -264,8 +266,14 @@ async def filemap_write(mapping: AddressSpace, it: IovIter, pos: int) -> int:
             length = await host.prepare_write(pos, length)
             pfn = mapping.pages.get(index)
             if pfn is None:
-                whole = (offset == 0 and length == PAGE) or (offset == 0 and pos + length >= host.size)
-                pfn = await (_new_page(mapping, index) if whole or index << 12 >= host.size else mapping.page(index))
+                whole = (offset == 0 and length == PAGE) or (
+                    offset == 0 and pos + length >= host.size
+                )
+                pfn = await (
+                    _new_page(mapping, index)
+                    if whole or index << 12 >= host.size
+                    else mapping.page(index)
+                )
         except Errno:
             if done:
                 break
@@ -320,5 +328,3 @@ async def truncate_pages(mapping: AddressSpace, size: int) -> None:
 async def filemap_fsync(mapping: AddressSpace) -> None:
     """Write back every dirty page through `host.write_pages`. Raises EIO."""
     await mapping.write_back()
-
-

@@ -53,7 +53,7 @@ class IovIter(Protocol):
 class KernelIter:
     """Over kernel memory: reads append to `data`, writes drain it."""
 
-    __slots__ = ("count", "data", "_pos")
+    __slots__ = ("_pos", "count", "data")
 
     def __init__(self, data: bytes = b"", *, room: int = 0) -> None:
         """`data` to be drained by a write, or `room` bytes to be filled by a read."""
@@ -90,7 +90,7 @@ class KernelIter:
 class UserIter:
     """Over guest memory: segments of (address, length), as `struct iovec` has them."""
 
-    __slots__ = ("count", "mm", "write", "_segments")
+    __slots__ = ("_segments", "count", "mm", "write")
 
     def __init__(self, mm: Mm, segments: list[tuple[int, int]], *, write: bool) -> None:
         """`write`: the guest's memory will be written (that is, by a read)."""

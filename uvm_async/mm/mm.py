@@ -343,7 +343,8 @@ class Mm(Entity):
         frames = self.frames
         length = min(length, SCRATCH_BYTES)
         count = lib.uvm_copy_from_user(frames.pm, self.pgd, frames.scratch, addr, length)
-        return frames.scratch_view[:count]
+        data: bytes = frames.scratch_view[:count]
+        return data
 
     async def copy_to_user(self, addr: int, data: bytes) -> None:
         """Store all of `data`. Raises EFAULT (what was mapped before the fault is stored)."""
@@ -386,7 +387,8 @@ class Mm(Entity):
                 frames.pm, self.pgd, frames.scratch, addr + len(data), room, frames.found
             )
             if frames.found[0]:
-                return data + frames.scratch_view[: count - 1]
+                last: bytes = frames.scratch_view[: count - 1]
+                return data + last
             data += frames.scratch_view[:count]
             if count < room and not await self.fault_in(addr + len(data), 1, write=False):
                 raise Errno.EFAULT
@@ -424,5 +426,3 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             joined.append((addr, length))
     return joined
-
-

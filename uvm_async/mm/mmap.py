@@ -193,7 +193,7 @@ def _merge_range(mm: Mm, start: int, end: int) -> None:
 async def mremap(
     mm: Mm, old: int, old_length: int, new_length: int, flags: int, new: int, current: Task
 ) -> int:
-    """Resize or move a mapping; answers its address. Raises EINVAL, EFAULT, ENOMEM. man 2 mremap."""
+    """Resize or move a mapping; answers its address. Raises EINVAL, EFAULT, ENOMEM."""
     if flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) or old & 4095:
         raise Errno.EINVAL
     if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) and not flags & MREMAP_MAYMOVE:

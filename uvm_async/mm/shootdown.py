@@ -61,7 +61,7 @@ class Shootdowns(Entity):
                 self.family.kick(stub, preempt=False, want_ack=True)
 
     def release(self, pfns: list[int]) -> None:
-        """Frames whose count fell to zero when their entries were cleared: free, when it is safe."""
+        """Frames whose count fell to zero as entries were cleared: free, when it is safe."""
         if not pfns:
             return
         if self.pending:

@@ -41,7 +41,18 @@ VM_LOCKED: Final = 1 << 34
 class Vma(Entity):
     """Addresses [start, end), page-aligned."""
 
-    __slots__ = ("end", "file", "flags", "mapping", "max_prot", "mm", "name", "pgoff", "prot", "start")
+    __slots__ = (
+        "end",
+        "file",
+        "flags",
+        "mapping",
+        "max_prot",
+        "mm",
+        "name",
+        "pgoff",
+        "prot",
+        "start",
+    )
 
     def __init__(
         self,

@@ -62,8 +62,19 @@ class Scheduler(Entity):
     """Runs tasks on vCPUs."""
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
-        {"family", "loop", "_active", "_poked", "_armed_ns", "_dirty", "_tick_ns",
-         "_resume_stub", "_transport", "_watched_traps", "jobs"}
+        {
+            "family",
+            "loop",
+            "_active",
+            "_poked",
+            "_armed_ns",
+            "_dirty",
+            "_tick_ns",
+            "_resume_stub",
+            "_transport",
+            "_watched_traps",
+            "jobs",
+        }
     )
 
     def __init__(self, kernel: Kernel, cpus: int, policy: Policy) -> None:
@@ -399,7 +410,6 @@ class Scheduler(Entity):
 
     def _schedule(self) -> None:
         kernel = self.kernel
-        policy = self.policy
         clock = kernel.clock
         for vcpu in self.usable:
             while vcpu.current is None and not self.stopped:
@@ -448,4 +458,6 @@ class Scheduler(Entity):
 
     def running_tasks(self) -> list[Task]:
         """Tasks that execute guest code right now."""
-        return [v.current for v in self.vcpus if v.current is not None and v.current.state is RUNNING]
+        return [
+            v.current for v in self.vcpus if v.current is not None and v.current.state is RUNNING
+        ]

@@ -31,8 +31,17 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from uvm_async.state import Entity
 
-
-__all__ = ["Block", "Host", "Interrupted", "Mutex", "Wait", "WaitQueue", "block_on", "host", "wait_for"]
+__all__ = [
+    "Block",
+    "Host",
+    "Interrupted",
+    "Mutex",
+    "Wait",
+    "WaitQueue",
+    "block_on",
+    "host",
+    "wait_for",
+]
 
 T = TypeVar("T")
 
@@ -84,7 +93,9 @@ class Block:
 
     __slots__ = ("deadline_ns", "queues", "restart")
 
-    def __init__(self, queues: tuple[WaitQueue, ...], deadline_ns: int | None, restart: str) -> None:
+    def __init__(
+        self, queues: tuple[WaitQueue, ...], deadline_ns: int | None, restart: str
+    ) -> None:
         self.queues = queues
         self.deadline_ns = deadline_ns
         self.restart = restart

@@ -36,7 +36,7 @@ async def _deadline(task: Task, addr: int, command: int, realtime: bool) -> int 
     sec, nsec = struct.unpack("<qq", await task.mm.copy_from_user(addr, 16))
     if sec < 0 or not 0 <= nsec < 10**9:
         raise Errno.EINVAL
-    value = sec * 10**9 + nsec
+    value: int = sec * 10**9 + nsec
     clock = task.kernel.clock
     if command == WAIT:
         return clock.monotonic_ns() + value

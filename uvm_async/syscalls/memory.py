@@ -192,7 +192,7 @@ async def sys_madvise(task: Task, addr: Addr, length: Size, advice: Int) -> int:
 @syscall("msync")
 async def sys_msync(task: Task, addr: Addr, length: Size, flags: Flags) -> int:
     """Write shared file pages back. man 2 msync."""
-    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or flags & MS_ASYNC and flags & MS_SYNC:
+    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or (flags & MS_ASYNC and flags & MS_SYNC):
         raise Errno.EINVAL
     end = _range(addr, length)
     mm = task.mm

@@ -6,8 +6,8 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from uvm_async.errors import Errno
-from uvm_async.kernel.uts import MACHINE, RELEASE, SYSNAME, VERSION
 from uvm_async.kernel.itimer import arm_cpu_limit, cpu_time_ns, thread_cpu_time_ns
+from uvm_async.kernel.uts import MACHINE, RELEASE, SYSNAME, VERSION
 from uvm_async.mm.iov import UserIter
 from uvm_async.syscalls.process import rusage
 from uvm_async.syscalls.table import Addr, Flags, Int, Pid, Size, UInt, ULong, syscall
@@ -144,7 +144,8 @@ async def sys_setrlimit(task: Task, resource: UInt, new: Addr) -> int:
         raise Errno.EINVAL
     if not new:
         raise Errno.EFAULT
-    return await sys_prlimit64(task, 0, resource, new, 0)
+    done: int = await sys_prlimit64(task, 0, resource, new, 0)
+    return done
 
 
 @syscall("getrusage")

@@ -149,7 +149,9 @@ def _prio_targets(task: Task, which: int, who: int) -> list[Process]:
     elif which == PRIO_USER:
         uid = who or task.cred.uid
         found = [
-            p for p in kernel.processes.values() if p.leader is not None and p.leader.cred.uid == uid
+            p
+            for p in kernel.processes.values()
+            if p.leader is not None and p.leader.cred.uid == uid
         ]
     else:
         raise Errno.EINVAL

@@ -306,5 +306,3 @@ async def sys_rt_tgsigqueueinfo(task: Task, tgid: Pid, tid: Pid, signo: Signal, 
     if (data.code >= 0 or data.code == SI_TKILL) and tgid != task.tgid:
         raise Errno.EPERM
     return _tkill(task, tgid, tid, data)
-
-

@@ -2,16 +2,14 @@
  */
 #include "guest.h"
 
-static void *spins(void *arg)
-{
+static void *spins(void *arg) {
     for (;;)
         if (arg)
             pause();
     return arg;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     pthread_t t;
     (void)argv;
     pthread_create(&t, NULL, spins, argc > 1 ? "" : NULL);

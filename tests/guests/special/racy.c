@@ -5,8 +5,7 @@
 static volatile int length;
 static char text[400];
 
-static void *appends(void *arg)
-{
+static void *appends(void *arg) {
     for (int i = 0; i < 12; i++) {
         int at = length;
         if (i % 3 == 0)
@@ -18,8 +17,7 @@ static void *appends(void *arg)
     return NULL;
 }
 
-int main(void)
-{
+int main(void) {
     pthread_t t[4];
     for (long i = 0; i < 4; i++)
         pthread_create(&t[i], NULL, appends, (void *)i);

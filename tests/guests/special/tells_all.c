@@ -6,8 +6,7 @@
 #include <sys/random.h>
 #include <sys/utsname.h>
 
-int main(void)
-{
+int main(void) {
     struct stat st;
     struct utsname u;
     unsigned char random[8], *at = (unsigned char *)getauxval(AT_RANDOM);

@@ -5,13 +5,16 @@
  *     floor hop     futex|signal COUNT        two tasks that trap in turn
  *     floor ring    futex|signal COUNT TASKS BYTES
  *                                             a raw ring: no trap, no kernel between
- *     floor ticks   MILLISECONDS              the counter's rate, one sample
+ *     floor clock                             the counter and CLOCK_MONOTONIC (ns),
+ *                                             read together: two numbers
  *
  * Samples as micro.c writes them.  `call` and `hop` are a stub and a kernel as
  * small as they can be: Syscall User Dispatch raises SIGSYS, the handler saves FS
  * and GS base, queues a real-time signal to the kernel's thread and waits; the
  * kernel sits in epoll on a signalfd, reads which stub it was, writes the result
- * and wakes a stub.  There is no seccomp filter.
+ * and wakes a stub.  As in a machine, stubs have a session of their own (which the
+ * host may schedule as a group) and run below the kernel's priority; unlike there,
+ * no seccomp filter is laid.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -39,6 +42,7 @@
 #define SIG_WAKE SIGUSR2
 #define GUEST 0
 #define TRAPPED 1
+#define STUB_NICE 5
 #define SUD 59
 #define SUD_ON 1
 #define SS_AUTODISARM_ (1u << 31)
@@ -181,6 +185,22 @@ static void __attribute__((noreturn)) guest(int slot, long count, long warm) {
         __asm__ volatile("syscall" : : "a"(SYS_getppid) : "rcx", "r11", "memory");
 }
 
+/* The stubs' parent: returns when all are dead. */
+static void __attribute__((noreturn)) nurse(int stubs, long count, long warm) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setsid();
+    setpriority(PRIO_PROCESS, 0, STUB_NICE);
+    for (int i = 0; i < stubs; i++) {
+        pid_t child = fork();
+        check(child >= 0, "fork");
+        if (child == 0)
+            guest(i, count, warm);
+    }
+    while (wait(NULL) > 0)
+        ;
+    _exit(0);
+}
+
 /* ---- the kernel: `stubs` tasks; each trap is answered, and the next one woken */
 
 static void kernel(int stubs, long count) {
@@ -196,13 +216,10 @@ static void kernel(int stubs, long count) {
     boxes = shared(stubs * sizeof *boxes);
     kernel_pid = getpid();
     fsgsbase = (getauxval(AT_HWCAP2) & 2) != 0;
-    pid_t children[2];
-    for (int i = 0; i < stubs; i++) {
-        children[i] = fork();
-        check(children[i] >= 0, "fork");
-        if (children[i] == 0)
-            guest(i, count, warm);
-    }
+    pid_t nursery = fork();
+    check(nursery >= 0, "fork");
+    if (nursery == 0)
+        nurse(stubs, count, warm);
     struct signalfd_siginfo info[16];
     int held = -1; /* with two tasks one stands in its trap while the other runs */
     for (long left = stubs * (count + warm) - (stubs - 1); left > 0;) {
@@ -221,10 +238,9 @@ static void kernel(int stubs, long count) {
             wake(&boxes[next].state, GUEST, boxes[next].pid);
         }
     }
-    for (int i = 0; i < stubs; i++) {
-        kill(children[i], SIGKILL);
-        waitpid(children[i], NULL, 0);
-    }
+    for (int i = 0; i < stubs; i++)
+        kill(boxes[i].pid, SIGKILL);
+    waitpid(nursery, NULL, 0);
     for (long i = 0; i < count; i++)
         samples[i] /= stubs;
 }
@@ -284,19 +300,20 @@ static void ring(long tasks, long bytes, long count) {
 
 /* ---- */
 
-static uint64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC_RAW, &t);
-    return t.tv_sec * 1000000000ull + t.tv_nsec;
-}
-
-/* Ticks per second. */
-static uint64_t rate(long milliseconds) {
-    uint64_t from_ns = clock_ns(), from = now(), until_ns;
-    do
-        until_ns = clock_ns();
-    while (until_ns - from_ns < milliseconds * 1000000ull);
-    return (uint64_t)((now() - from) * 1e9 / (until_ns - from_ns));
+/* The counter, and the clock in the middle of the tightest of some tries. */
+static void read_together(uint64_t pair[2]) {
+    uint64_t tightest = UINT64_MAX;
+    for (int i = 0; i < 1000; i++) {
+        struct timespec t;
+        uint64_t before = now();
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        uint64_t after = now();
+        if (after - before < tightest) {
+            tightest = after - before;
+            pair[0] = before + (after - before) / 2;
+            pair[1] = t.tv_sec * 1000000000ull + t.tv_nsec;
+        }
+    }
 }
 
 static void put(const void *data, size_t bytes) {
@@ -309,9 +326,10 @@ static void put(const void *data, size_t bytes) {
 }
 
 int main(int argc, char **argv) {
-    if (argc == 3 && !strcmp(argv[1], "ticks")) {
-        uint64_t hz = rate(atol(argv[2]));
-        put(&hz, sizeof hz);
+    if (argc == 2 && !strcmp(argv[1], "clock")) {
+        uint64_t pair[2];
+        read_together(pair);
+        put(pair, sizeof pair);
         return 0;
     }
     long count = argc > 3 ? atol(argv[3]) : 0;

@@ -89,7 +89,7 @@ class WritableHostSuperBlock(HostSuperBlock):
                 self.unnamed = {}
             self.unnamed[inode] = fd
 
-    def let_go(self, inode: HostInode) -> None:
+    def let_go_of(self, inode: HostInode) -> None:
         """Its last user is gone."""
         if self.unnamed is not None:
             self.unnamed.pop(inode, None)
@@ -158,7 +158,7 @@ class WritableInode(HostInode):
 
     async def evict(self) -> None:
         sb = self.writable
-        sb.let_go(self)
+        sb.let_go_of(self)
         sb.forget(self)
         if sb.identities.get(self.identity) is self:
             del sb.identities[self.identity]
@@ -244,7 +244,7 @@ class WriteThroughFile(RegularFile):
         inode = self.inode
         assert isinstance(inode, WritableFile)
         if inode.opens == 1:
-            inode.writable.let_go(inode)
+            inode.writable.let_go_of(inode)
 
 
 class WritableDir(WritableInode, HostDir):
