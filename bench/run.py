@@ -15,6 +15,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,28 +38,39 @@ from uvm_async.machine import Machine
 
 MANY_TASKS = 1000
 
-Part = Callable[[Plan], Awaitable[list[Result]]]
 
-PARTS: dict[str, tuple[Part, dict[str, Any]]] = {
-    "syscall": (BENCHES["syscall"], {}),
-    "syscall-signal": (BENCHES["syscall"], {"transport": "signal"}),
-    "switch": (BENCHES["switch"], {"policy": "rr", "memory": "1G"}),
-    "fork": (BENCHES["fork"], {}),
-    "fault": (BENCHES["fault"], {}),
-    "start": (starting.measure, {}),
-    "computing": (computing.measure, {}),
-    "loop": (loops.measure, {}),
-    "footprint": (footprint.measure, {}),
-    "disk": (disks.measure, {"memory": disks.GUEST_MEMORY}),
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some figures, and the machine and loop that they want."""
+
+    measure: Callable[[Plan], Awaitable[list[Result]]]
+    machine: dict[str, Any] = field(default_factory=dict)
+    loop: str = "uvloop"
+    suffix: str = ""
+    """Added to the figures' names, where the same ones are measured twice."""
+
+
+PARTS: dict[str, Part] = {
+    "syscall": Part(BENCHES["syscall"]),
+    "syscall-asyncio": Part(BENCHES["syscall"], loop="asyncio", suffix="asyncio"),
+    "syscall-signal": Part(BENCHES["syscall"], {"transport": "signal"}, suffix="signal"),
+    "switch": Part(BENCHES["switch"], {"policy": "rr", "memory": "1G"}),
+    "fork": Part(BENCHES["fork"]),
+    "fault": Part(BENCHES["fault"]),
+    "start": Part(starting.measure),
+    "computing": Part(computing.measure),
+    "loop": Part(loops.measure),
+    "footprint": Part(footprint.measure),
+    "disk": Part(disks.measure, {"memory": disks.GUEST_MEMORY}),
 }
-"""By name: what measures it, and in what machine."""
-ON_ASYNCIO = "syscall"
+RUNNERS: dict[str, Callable[[Any], list[Result]]] = {"uvloop": uvloop.run, "asyncio": asyncio.run}
 
 
-async def measure(part: Part, options: dict[str, Any], args: argparse.Namespace) -> list[Result]:
+async def measure(part: Part, args: argparse.Namespace) -> list[Result]:
     """One part, in a machine of its own."""
     async with AsyncExitStack() as stack:
-        if part is disks.measure:
+        options = part.machine
+        if part.measure is disks.measure:
             options = {**options, "disks": [stack.enter_context(disks.backing_file())]}
         machine = await stack.enter_async_context(Machine(**options))
         plan = Plan(
@@ -71,7 +83,11 @@ async def measure(part: Part, options: dict[str, Any], args: argparse.Namespace)
             0,
             lambda what: print(f"... {what}", file=sys.stderr, flush=True),
         )
-        return await part(plan)
+        results = await part.measure(plan)
+    for result in results if part.suffix else ():
+        result.name += f" {part.suffix}"
+        result.what += f", {part.suffix}"
+    return results
 
 
 def main() -> None:
@@ -88,24 +104,12 @@ def main() -> None:
     with Programs() as programs, on_one_cpu(args.cpu):
         host = facts()
         args.programs, args.ticks = programs, Ticks(programs.floor)
-        for name, (part, machine_options) in PARTS.items():
-            if args.only and name not in args.only:
-                continue
-            results += uvloop.run(measure(part, machine_options, args))
-            if name == ON_ASYNCIO:
-                results += _renamed(asyncio.run(measure(part, machine_options, args)), "asyncio")
-            if name == "syscall-signal":
-                _renamed(results[-1:], "signal")
+        for name, part in PARTS.items():
+            if not args.only or name in args.only:
+                results += RUNNERS[part.loop](measure(part, args))
     print(report.text(results))
     if args.json:
         Path(args.json).write_text(report.as_document(host, options, results))
-
-
-def _renamed(results: list[Result], how: str) -> list[Result]:
-    for result in results:
-        result.name += f" {how}"
-        result.what += f", {how}"
-    return results
 
 
 if __name__ == "__main__":

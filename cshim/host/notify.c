@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <string.h>
@@ -124,6 +125,8 @@ void uvm_stub_shootdown_all(uint8_t *mailbox) {
 int uvm_gettid(void) {
     return (int)syscall(SYS_gettid);
 }
+
+int uvm_getcpu(void) { return sched_getcpu(); }
 
 int uvm_has_fsgsbase(void) {
     return (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) != 0;

@@ -156,6 +156,7 @@ int uvm_stub_kill(int host_pid);
 void uvm_stub_shootdown(uint8_t *mailbox, uint64_t addr, uint64_t len);
 void uvm_stub_shootdown_all(uint8_t *mailbox);
 int uvm_gettid(void);
+int uvm_getcpu(void);                               /* where this thread runs right now */
 int uvm_has_fsgsbase(void);
 int uvm_sud_available(void); /* 1, 0 */
 

@@ -79,7 +79,7 @@ class Stub:
     """One host process.  `u32`/`u64` are the mailbox's first index in physmem's views,
     `regs` the index (64-bit) of its trap frame's registers, see arch.registers."""
 
-    __slots__ = ("dead", "mailbox", "offset", "pid", "regs", "slot", "task", "u32", "u64")
+    __slots__ = ("cpu", "dead", "mailbox", "offset", "pid", "regs", "slot", "task", "u32", "u64")
 
     def __init__(self, slot: int, pid: int, offset: int, frame: int, mailbox: Any) -> None:
         self.slot = slot
@@ -92,6 +92,8 @@ class Stub:
         self.regs = (offset + frame + CONTEXT_BYTES) // 8
         self.task: Task | None = None
         self.dead = False
+        self.cpu = -1
+        """The host CPU it is kept on (arch.placement)."""
 
 
 class StubFamily:

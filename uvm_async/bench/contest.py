@@ -50,6 +50,7 @@ class Result:
     samples: dict[str, Samples]
     """By contestant, the subject first."""
     bound: Bound | None = None
+    unit: str = "ns"
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -84,6 +85,7 @@ class Result:
         """Plain data."""
         return {
             "what": self.what,
+            "unit": self.unit,
             "contestants": {
                 name: {**s.as_json(), "steady": self.steady(name)}
                 for name, s in self.samples.items()

@@ -17,6 +17,10 @@ WIDTH: Final = 11
 UNSTEADY: Final = "unsteady"
 
 
+def _value(value: float, unit: str) -> str:
+    return _time(value) if unit == "ns" else f"{value:.0f} {unit}"
+
+
 def _time(ns: float) -> str:
     for limit, unit, digits in ((1e4, "ns", 0), (1e7, "us", 2), (1e10, "ms", 2)):
         if ns < limit:
@@ -38,7 +42,7 @@ def _table(result: Result) -> str:
             continue
         data = samples.as_json()
         if result.steady(name):
-            row = "".join(f"{_time(data[c]):>{WIDTH}}" for c in COLUMNS)
+            row = "".join(f"{_value(data[c], result.unit):>{WIDTH}}" for c in COLUMNS)
             known = name != result.subject and result.steady(result.subject)
             row += f"{result.ratio(name):>8.2f}x" if known else ""
         else:
@@ -61,11 +65,16 @@ def _notes(notes: dict[str, Any]) -> list[str]:
         lines.append(f"  phases (watched): {phases}")
     if "growth" in notes:
         g = notes["growth"]
-        verdict = "met" if g["met"] else "MISSED"
-        lines.append(
-            f"  growth {g['ours']:.2f}, of a raw ring {g['raw']:.2f}: "
-            f"{g['ratio']:.2f} (wants at most {g['most']:g}: {verdict})"
-        )
+        if g["met"] is None:
+            lines.append(f"  growth: {UNSTEADY}")
+        else:
+            verdict = "met" if g["met"] else "MISSED"
+            lines.append(
+                f"  growth {g['ours']:.2f}, of a raw ring {g['raw']:.2f}: "
+                f"{g['ratio']:.2f} (wants at most {g['most']:g}: {verdict})"
+            )
+    for name in notes.keys() - {"phases", "growth"}:
+        lines.append(f"  {name}: {notes[name]}")
     return lines
 
 
@@ -112,7 +121,7 @@ def compared(before: dict[str, Any], results: Iterable[Result]) -> str:
         noise = max(result.band, old["band"], result.samples[subject].spread(), old["spread"])
         verdict = "the same" if abs(change) <= noise else "slower" if change > 0 else "faster"
         lines.append(
-            f"  {result.what}: {_time(then['p50'])} -> {_time(now)} "
+            f"  {result.what}: {_value(then['p50'], result.unit)} -> {_value(now, result.unit)} "
             f"({change:+.1%}, noise {noise:.1%}): {verdict}"
         )
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvm_async._host import lib
+from uvm_async.arch.placement import Placement
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.state import TaskState
 from uvm_async.state import Entity
@@ -37,6 +38,9 @@ __all__ = ["Scheduler", "VCpu"]
 
 TICK_NS: Final = 10_000_000
 """100 Hz."""
+
+FOLLOW_MASK: Final = 0xFF
+"""Every so many traps: has the host moved the loop's thread?"""
 
 READY = TaskState.READY
 RUNNING = TaskState.RUNNING
@@ -69,7 +73,7 @@ class Scheduler(Entity):
             "_poked",
             "_armed_ns",
             "_dirty",
-            "_tick_ns",
+            "placement", "_held", "_tick_ns",
             "_resume_stub",
             "_transport",
             "_watched_traps",
@@ -84,7 +88,6 @@ class Scheduler(Entity):
         self.traps = 0
         self.switches = 0
         self.irq_depth = 0
-        self.irq_held = False
         self.freeze_due = False
         self.stopped = False
         """Nothing is dispatched (a freeze, or the machine is going down)."""
@@ -101,6 +104,8 @@ class Scheduler(Entity):
         self._armed_ns = 0
         self._tick_ns = 0
         self._watched_traps = -1
+        self._held: list[Callable[[], None]] = []
+        """Interrupts that came while they were held off."""
         self.jobs: dict[Task, asyncio.Future[Any]] = {}
 
     def attach(self, family: StubFamily, loop: asyncio.AbstractEventLoop) -> None:
@@ -108,6 +113,7 @@ class Scheduler(Entity):
         self.family = family
         self.loop = loop
         self._reset()
+        self.placement = Placement(len(self.vcpus))
         self._resume_stub = lib.uvm_stub_resume
         self._transport = family.options.transport
 
@@ -135,6 +141,21 @@ class Scheduler(Entity):
         for other in passed:
             self.policy.enqueue(other, woken=False, preempted=False)
         return task
+
+    # -- interrupts
+
+    def irq_save(self) -> None:
+        """Hold off timer and device events (see sched/irq.py); nests."""
+        self.irq_depth += 1
+
+    def irq_restore(self) -> None:
+        """Undo one `irq_save`; with the last, what was held off is delivered."""
+        self.irq_depth -= 1
+        if self.irq_depth == 0 and self._held:
+            held, self._held = self._held, []
+            for deliver in held:
+                deliver()
+            self.schedule()
 
     # -- becoming runnable
 
@@ -238,6 +259,9 @@ class Scheduler(Entity):
         job.add_done_callback(lambda done: self._from_loop(self._job_done, task, done))
 
     def _job_done(self, task: Task, job: asyncio.Future[Any]) -> None:
+        if self.irq_depth:
+            self._held.append(lambda: self._job_done(task, job))
+            return
         if self.jobs.get(task) is not job:
             return  # the machine has gone down, or was frozen and thawed
         del self.jobs[task]
@@ -275,6 +299,9 @@ class Scheduler(Entity):
         task.state = KERNEL
         task.phase = "trap"
         self.traps += 1
+        if not self.traps & FOLLOW_MASK:
+            self.placement.follow()
+            self.placement.place(stub, vcpu.index)
         kernel.clock.on_trap()
         clock_virtual = kernel.clock.virtual
         if clock_virtual:
@@ -334,7 +361,7 @@ class Scheduler(Entity):
         self._armed_ns = self._tick_ns = 0
         self._dirty = True
         if self.irq_depth:
-            self.irq_held = True
+            self._held.append(self.on_timer)
             return
         clock = self.kernel.clock
         if isinstance(clock, RealClock):
@@ -429,6 +456,8 @@ class Scheduler(Entity):
                 vcpu.since_ns = clock.monotonic_ns()
                 task.vcpu = vcpu
                 task.state = KERNEL
+                if task.stub is not None:
+                    self.placement.place(task.stub, vcpu.index)
                 if kernel.observer is not None:
                     kernel.observer.switch(vcpu, task)
                 self._run(task, vcpu)
