@@ -10,7 +10,9 @@ from uvm_async.sched.irq import irqs_off
 
 async def test_a_sleeper_is_not_woken_while_interrupts_are_held_off() -> None:
     async with Machine() as m:
-        process = await m.create_subprocess_exec("/bin/sh", "-c", "sleep 0.05; echo up", stdout=PIPE)
+        process = await m.create_subprocess_exec(
+            "/bin/sh", "-c", "sleep 0.05; echo up", stdout=PIPE
+        )
         assert process.stdout is not None
         await asyncio.sleep(0.02)
         with irqs_off(m.kernel):

@@ -10,6 +10,7 @@ The embedder's own affinity is read, never changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,6 @@ class Placement:
         """`stub` is about to run on virtual CPU `vcpu`."""
         cpu = self.cpus[vcpu]
         if stub.cpu != cpu and not stub.dead:
-            try:
+            with contextlib.suppress(OSError):  # gone, or the cpuset has changed: it may stay
                 os.sched_setaffinity(stub.pid, {cpu})
-            except OSError:  # gone, or a cpuset that has changed: where it is will do
-                pass
             stub.cpu = cpu
