@@ -8,8 +8,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
-#include <sched.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -126,7 +126,9 @@ int uvm_gettid(void) {
     return (int)syscall(SYS_gettid);
 }
 
-int uvm_getcpu(void) { return sched_getcpu(); }
+int uvm_getcpu(void) {
+    return sched_getcpu();
+}
 
 int uvm_has_fsgsbase(void) {
     return (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT) != 0;
