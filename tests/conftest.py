@@ -11,7 +11,7 @@ import pytest
 
 from support.guests import Builder
 from support.leaks import Census, census, new_since
-from support.options import MachineOptions, add_options
+from support.options import MachineOptions, add_options, in_share
 from support.oracle import empty_directory, is_root
 from support.twice import Twice
 
@@ -75,7 +75,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unwanted.add("realtime")
     if options != MachineOptions():
         unwanted.add("fixed_machine")
-    left_out = [item for item in items if any(item.get_closest_marker(m) for m in unwanted)]
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(m) for m in unwanted) or not in_share(config, item)
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         gone = set(map(id, left_out))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE, STDOUT
 from typing import TYPE_CHECKING, Any, Final
 
+from uvm_async.descriptors import Watch, write_all
 from uvm_async.errors import MachineError
 from uvm_async.fs.inode import File
 from uvm_async.kernel.signal import SI_USER, SigInfo, send_to_process
@@ -197,7 +198,7 @@ class _Inherit:
         while self._stream.buffer:
             data = bytes(self._stream.buffer[:65536])
             try:
-                await self._workers.run(_write_all, self._fd, data)
+                await self._workers.run(write_all, self._fd, data)
             except OSError:
                 self._stream.hang_up()
                 break
@@ -213,12 +214,6 @@ class _Inherit:
             await self._job
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
 class _Feed:
     """Feeds a guest's input from a descriptor of ours, as the guest asks for it."""
 
@@ -227,7 +222,7 @@ class _Feed:
         self._workers = workers
         self._loop = asyncio.get_running_loop()
         self._job: asyncio.Task[None] | None = None
-        self._watching = False
+        self._watch: Watch | None = None
         self.attach(stream)
 
     def attach(self, stream: StreamIn) -> None:
@@ -244,12 +239,11 @@ class _Feed:
             await asyncio.wait([self._job])
 
     def _wake(self) -> None:
-        if self._stream.eof or self._watching or (self._job is not None and not self._job.done()):
+        if self._stream.eof or self._watch or (self._job is not None and not self._job.done()):
             return
         try:
-            self._loop.add_reader(self._fd, self._readable)
-            self._watching = True
-        except (OSError, PermissionError):  # a regular file: always readable
+            self._watch = Watch(self._fd, self._readable)
+        except OSError:  # a regular file: always readable
             self._job = self._loop.create_task(self._read_file())
 
     def _readable(self) -> None:
@@ -286,9 +280,9 @@ class _Feed:
 
     def stop(self) -> None:
         """Watch the descriptor no longer."""
-        if self._watching:
-            self._loop.remove_reader(self._fd)
-            self._watching = False
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
 
 class _Discard:

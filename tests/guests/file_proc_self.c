@@ -100,7 +100,8 @@ int main(int argc, char **argv) {
     IS(strstr(read_all("/proc/mounts"), " / ") != NULL);
     IS(strstr(read_all("/proc/filesystems"), "tmpfs") != NULL);
     IS(strstr(read_all("/proc/stat"), "cpu ") != NULL);
-    IS(atof(read_all("/proc/uptime")) > 0);
+    double up = -1, idle = -1;
+    IS(sscanf(read_all("/proc/uptime"), "%lf %lf", &up, &idle) == 2 && up >= 0);
     IS(strstr(read_all("/proc/version"), "Linux version") != NULL);
     E(open("/proc/999999/stat", O_RDONLY));
     E(open("/proc/self/nothing", O_RDONLY));

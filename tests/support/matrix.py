@@ -1,7 +1,8 @@
 """Users, Pythons, loops, trap doors, transports, clocks and freezing, combined pairwise.
 
 `ROWS` is data: every pair of values of two columns that can be together is in
-some row (tests/machine/test_matrix.py checks it).  `.ci/run` runs one session a row:
+some row (tests/machine/test_matrix.py checks it).  Rows that freeze at the same pace
+share the machine's tests, so that each is frozen in one of them; so do the others.  `.ci/run` runs one session a row:
 
     python tests/support/matrix.py            # one row a line, as shell words
 """
@@ -25,6 +26,8 @@ class Row:
     transport: str
     clock: str
     freeze_every: str
+    share: str
+    """Which share of the tests marked `machine`; "all" is every test there is."""
 
     def pytest_arguments(self) -> list[str]:
         """The options of this row for pytest."""
@@ -36,6 +39,8 @@ class Row:
         ]
         if self.freeze_every != "never":
             arguments.append(f"--uvm-freeze-every={self.freeze_every}")
+        if self.share != "all":
+            arguments += ["-m", "machine", f"--uvm-share={self.share}"]
         return arguments
 
 
@@ -50,16 +55,16 @@ VALUES: dict[str, tuple[str, ...]] = {
 }
 
 ROWS: tuple[Row, ...] = (
-    Row("root", "3.11", "uvloop", "sud", "futex", "real", "never"),
-    Row("ordinary", "3.13", "asyncio", "seccomp", "signal", "real", "never"),
-    Row("root", "3.13", "asyncio", "sud", "signal", "virtual", "97"),
-    Row("ordinary", "3.11", "uvloop", "seccomp", "futex", "virtual", "97"),
-    Row("root", "3.11", "asyncio", "seccomp", "futex", "virtual", "1"),
-    Row("ordinary", "3.13", "uvloop", "sud", "signal", "virtual", "1"),
-    Row("root", "3.13", "uvloop", "seccomp", "futex", "virtual", "never"),
-    Row("ordinary", "3.11", "asyncio", "sud", "signal", "virtual", "never"),
-    Row("ordinary", "3.13", "asyncio", "sud", "futex", "real", "never"),
-    Row("root", "3.11", "uvloop", "seccomp", "signal", "real", "never"),
+    Row("root", "3.11", "uvloop", "sud", "futex", "real", "never", "all"),
+    Row("ordinary", "3.13", "asyncio", "seccomp", "signal", "real", "never", "1/3"),
+    Row("root", "3.13", "asyncio", "sud", "signal", "virtual", "97", "1/2"),
+    Row("ordinary", "3.11", "uvloop", "seccomp", "futex", "virtual", "97", "2/2"),
+    Row("root", "3.11", "asyncio", "seccomp", "futex", "virtual", "1", "1/2"),
+    Row("ordinary", "3.13", "uvloop", "sud", "signal", "virtual", "1", "2/2"),
+    Row("root", "3.13", "uvloop", "seccomp", "futex", "virtual", "never", "1/2"),
+    Row("ordinary", "3.11", "asyncio", "sud", "signal", "virtual", "never", "2/2"),
+    Row("ordinary", "3.13", "asyncio", "sud", "futex", "real", "never", "2/3"),
+    Row("root", "3.11", "uvloop", "seccomp", "signal", "real", "never", "3/3"),
 )
 
 
@@ -78,5 +83,5 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 
-_COLUMNS = tuple(field.name for field in fields(Row))
+_COLUMNS = tuple(field.name for field in fields(Row) if field.name != "share")
 assert tuple(VALUES) == _COLUMNS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-__all__ = ["CLOCKS", "LOOPS", "TRANSPORTS", "TRAPS", "MachineOptions", "add_options"]
+__all__ = ["CLOCKS", "LOOPS", "TRANSPORTS", "TRAPS", "MachineOptions", "add_options", "in_share"]
 
 TRAPS = ("sud", "seccomp")
 TRANSPORTS = ("futex", "signal")
@@ -86,4 +87,15 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--uvm-guests", default=None, metavar="DIR", help="keep built guests in DIR, and use those"
     )
+    group.addoption(
+        "--uvm-share", default="1/1", metavar="I/N", help="run every N-th of the tests, the I-th lot"
+    )
     group.addoption("--uvm-seed", type=int, default=1, help="seed of the virtual clock's machines")
+
+
+def in_share(config: pytest.Config, item: pytest.Item) -> bool:
+    """Whether `--uvm-share` gives this test to this session; by its name, so always the same."""
+    which, _, of = str(config.getoption("uvm_share")).partition("/")
+    if not (which.isdigit() and of.isdigit() and 1 <= int(which) <= int(of)):
+        raise pytest.UsageError("--uvm-share wants I/N, as in 1/3")
+    return zlib.crc32(item.nodeid.encode()) % int(of) == int(which) - 1

@@ -23,6 +23,8 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from uvm_async.descriptors import Watch, write_all
+
 if TYPE_CHECKING:
     from uvm_async.tty.console import Console
 
@@ -54,7 +56,7 @@ class Terminal:
         self._saved: list[Any] | None = None
         self._console: Console | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._reading = False
+        self._watch: Watch | None = None
 
     def is_console(self, fd: int) -> bool:
         """Is standard stream `fd` to be the console?"""
@@ -143,14 +145,13 @@ class Terminal:
     # -- keys
 
     def _read(self) -> None:
-        if not self._reading:
-            asyncio.get_running_loop().add_reader(STDIN, self._readable)
-            self._reading = True
+        if self._watch is None:
+            self._watch = Watch(STDIN, self._readable)
 
     def _pause(self) -> None:
-        if self._reading:
-            asyncio.get_running_loop().remove_reader(STDIN)
-            self._reading = False
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def _readable(self) -> None:
         console = self._console
@@ -185,7 +186,7 @@ class Terminal:
             if not self.raw:  # the outer terminal adds its own carriage returns
                 data = data.replace(b"\r\n", b"\n")
             try:
-                await loop.run_in_executor(None, _write_all, STDOUT, data)
+                await loop.run_in_executor(None, write_all, STDOUT, data)
             except OSError:
                 console.hang_up()
                 return
@@ -196,9 +197,3 @@ class Terminal:
             self._wake()
             assert self._writing is not None
             await self._writing
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
