@@ -84,11 +84,18 @@ class Workers:
 
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
+        self._cpus = os.sched_getaffinity(0)
+        """Where workers may run, wherever the loop's thread is kept later."""
 
     async def run(self, fn: Any, *args: Any) -> Any:
         """`fn(*args)` in a worker thread."""
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(4, thread_name_prefix="uvm-worker")
+            self._executor = ThreadPoolExecutor(
+                4,
+                thread_name_prefix="uvm-worker",
+                initializer=os.sched_setaffinity,
+                initargs=(0, self._cpus),
+            )
         return await asyncio.get_running_loop().run_in_executor(self._executor, fn, *args)
 
     def close(self) -> None:

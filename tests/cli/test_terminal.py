@@ -133,6 +133,27 @@ def test_lines_are_edited_on_the_screen_as_a_terminal_does(machine_options: Mach
     assert s.end() == 0
 
 
+def test_much_output_arrives_whole(machine_options: MachineOptions) -> None:
+    s = Session(machine_options, BUSYBOX, "seq", "100000")
+    s.child.expect(pexpect.EOF)
+    assert s.child.before.splitlines() == [b"%d" % n for n in range(1, 100001)]
+
+
+def test_terminal_is_not_left_non_blocking(machine_options: MachineOptions) -> None:
+    master, slave = pty.openpty()
+    command = [UVM, "run", *option_arguments(machine_options), "--", BUSYBOX, "head", "-n", "1"]
+    with subprocess.Popen(
+        command, stdin=slave, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        os.write(master, b"line\n")
+        assert process.stdout is not None and process.stdout.readline() == b"line\n"
+        assert os.get_blocking(slave)
+        assert process.wait(30) == 0
+    assert os.get_blocking(slave)
+    os.close(master)
+    os.close(slave)
+
+
 def test_only_the_output_a_terminal_gets_plain_lines_and_isatty(
     machine_options: MachineOptions,
 ) -> None:

@@ -114,6 +114,7 @@ class Terminal:
             yield
         finally:
             self._pause()
+            self._console = None
             for signo in (signal.SIGWINCH, signal.SIGTSTP) if self.raw else (signal.SIGWINCH,):
                 loop.remove_signal_handler(signo)
 
@@ -145,7 +146,7 @@ class Terminal:
     # -- keys
 
     def _read(self) -> None:
-        if self._watch is None:
+        if self._watch is None and self._console is not None:
             self._watch = Watch(STDIN, self._readable)
 
     def _pause(self) -> None:
@@ -180,7 +181,8 @@ class Terminal:
 
     async def _write(self) -> None:
         console = self._console
-        assert console is not None
+        if console is None:
+            return
         loop = asyncio.get_running_loop()
         while data := console.take():
             if not self.raw:  # the outer terminal adds its own carriage returns

@@ -170,10 +170,16 @@ async def _present(
 
 
 async def _unshare(mm: Mm, vma: Vma, page: int, current: Task | None) -> None:
-    """Copy-on-write, for the page and those around it."""
+    """Copy-on-write, for the page and those around it.
+
+    A page of a private file mapping that is only read keeps following the file, so where somebody
+    may be writing to that file, no other page is copied than the one that must be.
+    """
     frames = mm.frames
-    low = max(vma.start, page & -(COW_AROUND_PAGES << 12))
-    high = min(vma.end, (page & -(COW_AROUND_PAGES << 12)) + (COW_AROUND_PAGES << 12))
+    low, high = page, page + 4096
+    if vma.mapping is None or vma.mapping.host.writers <= 0:
+        low = max(vma.start, page & -(COW_AROUND_PAGES << 12))
+        high = min(vma.end, (page & -(COW_AROUND_PAGES << 12)) + (COW_AROUND_PAGES << 12))
     lib.uvm_pte_unshare(frames.pm, mm.pgd, low, (high - low) >> 12)
     if not mm.pte(page) & W:  # not enough for all of them
         pfn = (mm.pte(page) & ADDR) >> 12

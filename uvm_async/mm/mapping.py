@@ -18,6 +18,8 @@ class BackingStore(Protocol):
     """The inode behind a page cache. All sizes in bytes, indices in pages."""
 
     size: int
+    writers: int
+    """Files open on it for writing; negative while programs are executed from it."""
 
     async def read_pages(self, index: int, count: int) -> bytes | None:
         """Contents of `count` pages from page `index`; short at the end of the file is
