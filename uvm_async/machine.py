@@ -571,7 +571,7 @@ sys.stdout.buffer.write(dump_graph(load_graph(sys.stdin.buffer.read())))
 async def _through_fresh_interpreter(graph: bytes) -> bytes:
     """The same graph, loaded and dumped by an interpreter that has seen nothing of ours."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _RELOAD, stdin=PIPE, stdout=PIPE
+        sys.executable, "-P", "-c", _RELOAD, stdin=PIPE, stdout=PIPE
     )
     out, _ = await process.communicate(graph)
     if process.returncode:

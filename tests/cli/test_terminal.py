@@ -62,7 +62,6 @@ def test_outer_terminal_is_raw_meanwhile_and_as_it_was_afterwards(
     assert s.is_raw()
     s.child.sendline("over")
     assert s.end() == 0
-    # pexpect has closed its side; a second one keeps it open below.
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,12 @@ async def _link(
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
         raise Errno.EINVAL
     old = await task.mm.get_path(oldname)
-    new = await task.mm.get_path(newname)
     empty = bool(flags & AT_EMPTY_PATH)
     if empty and not old and not _may_name(task, olddfd):
         raise Errno.ENOENT
     found = await lookup(task, olddfd, old, follow=bool(flags & AT_SYMLINK_FOLLOW), empty=empty)
-    async with held(found):
-        await dirops.link(task, found, newdfd, new)
+    async with held(found):  # Linux looks the old name up before it reads the new one
+        await dirops.link(task, found, newdfd, await task.mm.get_path(newname))
     return 0
 
 
