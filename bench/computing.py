@@ -12,10 +12,11 @@ IDLE_HOST = 0.99
 
 async def measure(plan: Plan) -> list[Result]:
     """Alone; and two that share the vCPU, preempted at a tick of 100 Hz."""
+    millions = plan.count(MILLIONS)
     alone = await micro_figure(
-        plan, "compute", "computing, one task", 10, MILLIONS, most=1 / IDLE_HOST
+        plan, "compute", "computing, one task", 10, millions, most=1 / IDLE_HOST
     )
     both = await micro_figure(
-        plan, "compute2", "computing, two tasks under the tick", 10, MILLIONS, most=1 / IDLE_HOST
+        plan, "compute2", "computing, two tasks under the tick", 10, millions, most=1 / IDLE_HOST
     )
     return [alone, both]

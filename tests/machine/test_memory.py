@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.guests import Builder
 
+from support.guests import Builder
 from uvm_async import Machine
 
 FILE_BYTES = 512 << 20

@@ -2,7 +2,8 @@
 
 `ROWS` is data: every pair of values of two columns that can be together is in
 some row (tests/machine/test_matrix.py checks it).  Rows that freeze at the same pace
-share the machine's tests, so that each is frozen in one of them; so do the others.  `.ci/run` runs one session a row:
+share the machine's tests, so that each is frozen in one of them; so do the others.
+`.ci/run` runs one session a row:
 
     python tests/support/matrix.py            # one row a line, as shell words
 """

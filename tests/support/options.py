@@ -88,7 +88,10 @@ def add_options(parser: pytest.Parser) -> None:
         "--uvm-guests", default=None, metavar="DIR", help="keep built guests in DIR, and use those"
     )
     group.addoption(
-        "--uvm-share", default="1/1", metavar="I/N", help="run every N-th of the tests, the I-th lot"
+        "--uvm-share",
+        default="1/1",
+        metavar="I/N",
+        help="run every N-th of the tests, the I-th lot",
     )
     group.addoption("--uvm-seed", type=int, default=1, help="seed of the virtual clock's machines")
 

@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stub", "StubFamily", "StubOptions"]
 
+ORPHANS_S = 2.0
 _MESSAGE = struct.Struct("<IIII")
 _SETUP_STEPS = {1: "mapping physmem", 2: "no_new_privs", 3: "mprotect", 4: "the seccomp filter"}
 
@@ -94,6 +97,15 @@ class Stub:
         self.dead = False
         self.cpu = -1
         """The host CPU it is kept on (arch.placement)."""
+
+
+def _lives(stub: Stub) -> bool:
+    """Is its process there, and not a zombie?"""
+    try:
+        with open(f"/proc/{stub.pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] not in (b"Z", b"X")
+    except OSError:
+        return False
 
 
 class StubFamily:
@@ -210,6 +222,8 @@ class StubFamily:
                 while sock.recv(64):
                     pass
             sock.close()
+            if self._at_eof:
+                self._await_orphans()
         if self._timer >= 0:
             lib.uvm_timer_close(self._timer)
             self._timer = -1
@@ -218,6 +232,16 @@ class StubFamily:
             self._hub = None
         self.stubs.clear()
         self.pool.clear()
+
+    def _await_orphans(self) -> None:
+        """The nursery died by itself: its stubs are dying too (parent-death signal), but until they
+        are dead they may still notify, and an unblocked notification would kill us."""
+        deadline = time.monotonic() + ORPHANS_S
+        for stub in self.stubs.values():
+            with contextlib.suppress(OSError):
+                os.kill(stub.pid, signal.SIGKILL)
+        while time.monotonic() < deadline and any(map(_lives, self.stubs.values())):
+            time.sleep(0.001)
 
     # -- the pool
 

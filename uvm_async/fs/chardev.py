@@ -75,6 +75,7 @@ class ZeroFile(NullFile):
     def __init__(self, path: Path, flags: int) -> None:
         super().__init__(path, flags)
         self.size = 1 << 62
+        self.writers = 0
         self.pages: AddressSpace | None = None
 
     async def read_iter(self, task: Task, it: IovIter, pos: int | None = None) -> int:

@@ -7,8 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int writes = argc == 3 && strcmp(argv[1], "write") == 0;
     int fd = open(argv[2], writes ? O_RDWR : O_RDONLY);
     struct stat st;
