@@ -59,7 +59,6 @@ PGD = _offset("pgd") // 8
 FRAME = _offset("frame") // 8
 PREFILL_ADDR = _offset("prefill_addr") // 8
 
-TRAP_BIRTH: int = lib.UVM_TRAP_BIRTH
 TRAP_SYSCALL: int = lib.UVM_TRAP_SYSCALL
 TRAP_FAULT: int = lib.UVM_TRAP_FAULT
 TRAP_EXCEPTION: int = lib.UVM_TRAP_EXCEPTION
@@ -151,7 +150,6 @@ class StubFamily:
         self._timer = -1
         self._hub: NotifyHub | None = None
         self.epoch = 0
-        self.spawned = 0
 
     # -- birth and death of the family
 
@@ -349,7 +347,6 @@ class StubFamily:
         stub = Stub(slot, pid, offset, frame, self.physmem.base + offset)
         self.stubs[slot] = stub
         self.pool.append(stub)
-        self.spawned += 1
         self._call_waiters()
 
     def _call_waiters(self) -> None:

@@ -54,7 +54,6 @@ from uvm_async.kernel.signal import (
     force_signal,
     send_to_process,
     send_to_task,
-    sigmask,
 )
 from uvm_async.kernel.task import Process, Task, TaskState
 from uvm_async.log import log
@@ -63,7 +62,7 @@ from uvm_async.mm.frames import Frames
 from uvm_async.mm.shootdown import Shootdowns
 from uvm_async.sched.core import Scheduler
 from uvm_async.sched.timers import Timers
-from uvm_async.sched.wait import Block, Host, Interrupted, Wait, WaitQueue, host
+from uvm_async.sched.wait import Block, Host, Interrupted, Wait, host
 from uvm_async.state import Entity
 
 if TYPE_CHECKING:
@@ -80,7 +79,6 @@ ENOSYS = 38
 RDTSC = b"\x0f\x31"
 RDTSCP = b"\x0f\x01\xf9"
 _TRACE = struct.Struct("<II8Q")
-KILL_MASK = sigmask(SIGKILL)
 PF_WRITE: int = lib.UVM_PF_WRITE
 PF_INSTR: int = lib.UVM_PF_INSTR
 MAX_PID = 32768
@@ -92,7 +90,7 @@ class Kernel(Entity):
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
         {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_freeze", "on_fatal",
-         "hook_trap", "observer", "after_schedule_hook", "sinks"}
+         "observer", "after_schedule_hook"}
     )  # fmt: skip
 
     def __init__(
@@ -141,7 +139,6 @@ class Kernel(Entity):
         self.hwcap2 = 0
         self.min_signal_stack = 2048
         self.deterministic = True
-        self.exit_queue = WaitQueue()
         self.host_trees: list[Any] = []
         """Super blocks of host directories: they hold host descriptors."""
         self.roots: dict[str, Any] = {}
@@ -153,14 +150,12 @@ class Kernel(Entity):
         self.physmem = physmem
         self.calls = calls
         self.frames.attach(physmem)
-        self.hook_trap: Callable[[Task], None] | None = None
         self.observer: Observer | None = None
         self.after_schedule_hook: Callable[[], None] | None = None
         self.on_exit: Callable[[Process, int], None] | None = None
         self.on_freeze: Callable[[], None] | None = None
         self.on_fatal: Callable[[BaseException], None] | None = None
         self.workers: Any = None
-        self.sinks: dict[str, Any] = {}
 
     def attach_hardware(self, family: StubFamily, loop: asyncio.AbstractEventLoop) -> None:
         """Stand on these stubs and this loop."""
@@ -560,9 +555,6 @@ class Kernel(Entity):
                 self.sched.signal_wake(other.tasks[0])
 
     # -- events
-
-    def on_tick(self) -> None:
-        """The host timer has fired."""
 
     def may_jump(self) -> bool:
         """May virtual time jump to the next timer? Not while somebody waits for the host."""

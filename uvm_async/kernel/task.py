@@ -100,7 +100,6 @@ class Task(Entity):
         self.restart: Any = None
         """What a blocked call needs to run again; None when no call is in progress."""
         self.clear_child_tid = 0
-        self.set_child_tid = 0
         self.robust_list = 0
         self.pdeath_signal = 0
         self.exit_code = 0
@@ -122,6 +121,8 @@ class Task(Entity):
         """Where it runs, or ran last."""
         self.frame: bytes | None = None
         """Its registers while it has no stub (frozen)."""
+        self.kicked_ns = 0
+        """When it was asked to leave the guest (monotonic), 0 if it was not."""
         self.queues: tuple[WaitQueue, ...] = ()
         """Wait queues it stands in."""
         self.timer: Timer | None = None

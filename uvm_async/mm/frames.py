@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Frames"]
 
 _DATA = lib.UVM_ZONE_DATA
-MAX_ORDER: int = lib.UVM_MAX_ORDER
 SCRATCH_BYTES = 1 << 16
 
 

@@ -12,6 +12,7 @@ the time it came free has arrived: another mm's pending shootdown may cover it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,6 +41,8 @@ class Shootdowns(Entity):
         self.pending: dict[Task, int] = {}
         """Running tasks that have not acknowledged yet, with the generation they owe."""
         self.generation = 0
+        self.since_ns = 0
+        """When `pending` last became non-empty (the host's monotonic time)."""
         self.queue = WaitQueue()
         self.limbo: list[tuple[int, list[int]]] = []
         """(generation, pfns): free once nobody owes that generation or an older one."""
@@ -54,6 +57,8 @@ class Shootdowns(Entity):
             for addr, length in ranges:
                 lib.uvm_stub_shootdown(stub.mailbox, addr, length)
             if task is not current and task.state is TaskState.RUNNING:
+                if not self.pending:
+                    self.since_ns = time.monotonic_ns()
                 if task not in self.pending:
                     self.generation += 1
                     self.pending[task] = self.generation

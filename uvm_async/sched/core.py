@@ -38,6 +38,8 @@ __all__ = ["Scheduler", "VCpu"]
 
 TICK_NS: Final = 10_000_000
 """100 Hz."""
+DEADLINE_NS: Final = 2_000_000_000
+"""A stub that has not trapped or acknowledged so long after it was asked to is killed."""
 
 FOLLOW_MASK: Final = 0xFF
 """Every so many traps: has the host moved the loop's thread?"""
@@ -59,7 +61,6 @@ class VCpu(Entity):
         self.need_resched = False
         self.since_ns = 0
         """When `current` got it (monotonic)."""
-        self.busy_ns = 0
 
 
 class Scheduler(Entity):
@@ -200,8 +201,8 @@ class Scheduler(Entity):
         elif task.state is STOPPED:
             if task.process.exit_code is not None or task.exiting:
                 self.wake(task)
-        elif task.state is RUNNING and task.stub is not None:
-            self.family.kick(task.stub, preempt=True)
+        elif task.state is RUNNING:
+            self._kick(task)
 
     def poke_sigwait(self, task: Task) -> None:
         """A signal for the group came: one that waits for signals looks again."""
@@ -212,8 +213,33 @@ class Scheduler(Entity):
         """Whoever runs there gives way soon."""
         vcpu.need_resched = True
         current = vcpu.current
-        if current is not None and current.state is RUNNING and current.stub is not None:
-            self.family.kick(current.stub, preempt=True)
+        if current is not None and current.state is RUNNING:
+            self._kick(current)
+
+    def _kick(self, task: Task) -> None:
+        """Get a running task out of the guest. It has a deadline: a guest that has blocked the
+        host's signals behind our back (by a forged frame) cannot be stopped in any other way."""
+        assert task.stub is not None
+        if not task.kicked_ns:
+            task.kicked_ns = time.monotonic_ns()
+        self._dirty = True
+        self.family.kick(task.stub, preempt=True)
+
+    def _enforce_deadlines(self) -> None:
+        """Kill the stubs of tasks that were asked to trap, or to acknowledge, long ago."""
+        now = time.monotonic_ns()
+        late = [task for task in self._running() if task.kicked_ns]
+        late = [task for task in late if now - task.kicked_ns > DEADLINE_NS]
+        if self.kernel.tlb.pending and now - self.kernel.tlb.since_ns > DEADLINE_NS:
+            late += self.kernel.tlb.pending
+        for task in late:
+            if task.stub is not None and not task.stub.dead:
+                lib.uvm_stub_kill(task.stub.pid)
+
+    def _running(self) -> list[Task]:
+        return [
+            v.current for v in self.vcpus if v.current is not None and v.current.state is RUNNING
+        ]
 
     def poke(self) -> None:
         """Something became runnable, or a timer was armed: schedule soon."""
@@ -300,6 +326,7 @@ class Scheduler(Entity):
         assert vcpu is not None
         task.state = KERNEL
         task.phase = "trap"
+        task.kicked_ns = 0
         self.traps += 1
         if not self.traps & FOLLOW_MASK:
             self.placement.follow()
@@ -315,8 +342,6 @@ class Scheduler(Entity):
         vcpu.since_ns = now
         if kernel.tlb.pending:
             kernel.tlb.acknowledged(task)
-        if kernel.hook_trap is not None:
-            kernel.hook_trap(task)
         if clock_virtual and kernel.freeze_every and self._freeze_here():
             return
         if self.stopped:
@@ -381,7 +406,7 @@ class Scheduler(Entity):
                 vcpu.since_ns = now
                 if self.policy.tick(current):
                     self.resched(vcpu)
-        self.kernel.on_tick()
+        self._enforce_deadlines()
 
     def _watchdog(self) -> None:
         """Virtual time does not pass in a guest that never traps: stop it, and say so."""
@@ -477,18 +502,10 @@ class Scheduler(Entity):
         want = self.kernel.timers.next_deadline_ns()
         if want is not None:
             want = clock.host_deadline_ns(want)
-        if len(self.policy) or self.kernel.tlb.pending:
+        if len(self.policy) or self.kernel.tlb.pending or any(t.kicked_ns for t in self._running()):
             if not self._tick_ns:
                 self._tick_ns = time.monotonic_ns() + TICK_NS
             want = self._tick_ns if want is None else min(want, self._tick_ns)
         if want is not None and (not self._armed_ns or want < self._armed_ns):
             self._armed_ns = max(1, want)
             self.family.set_timer(self._armed_ns)
-
-    # -- quiescence
-
-    def running_tasks(self) -> list[Task]:
-        """Tasks that execute guest code right now."""
-        return [
-            v.current for v in self.vcpus if v.current is not None and v.current.state is RUNNING
-        ]

@@ -76,7 +76,10 @@ static void null_call(uint64_t *samples, long count, long parameter) {
     for (long i = -(count / 10 + 1); i < count; i++) {
         long result = SYS_getppid;
         began = now();
-        __asm__ volatile("syscall" : "+a"(result) : "r"(ended), "r"(began) : "rcx", "r11", "memory");
+        __asm__ volatile("syscall"
+                         : "+a"(result)
+                         : "r"(ended), "r"(began)
+                         : "rcx", "r11", "memory");
         uint64_t end = now();
         if (i >= 0)
             samples[i] = end - began;
@@ -218,7 +221,9 @@ static void map_touch_unmap(uint64_t *samples, long count, long parameter) {
     });
 }
 
-static void *nothing(void *argument) { return argument; }
+static void *nothing(void *argument) {
+    return argument;
+}
 
 static void thread_create_join(uint64_t *samples, long count, long parameter) {
     pthread_t thread;
@@ -300,17 +305,10 @@ static const struct {
     const char *name;
     void (*run)(uint64_t *samples, long count, long parameter);
 } table[] = {
-    {"null", null_call},
-    {"pipe", pipe_round_trip},
-    {"fork", fork_exit_wait},
-    {"exec", fork_exec_wait},
-    {"vexec", vfork_exec_wait},
-    {"fault", fault},
-    {"mmap", map_unmap},
-    {"touch", map_touch_unmap},
-    {"thread", thread_create_join},
-    {"compute", compute},
-    {"compute2", compute_pair},
+    {"null", null_call},      {"pipe", pipe_round_trip},  {"fork", fork_exit_wait},
+    {"exec", fork_exec_wait}, {"vexec", vfork_exec_wait}, {"fault", fault},
+    {"mmap", map_unmap},      {"touch", map_touch_unmap}, {"thread", thread_create_join},
+    {"compute", compute},     {"compute2", compute_pair},
 };
 
 static void put(const void *data, size_t bytes) {

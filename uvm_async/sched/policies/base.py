@@ -1,7 +1,7 @@
 """What a scheduling policy is: it answers who runs next, and nothing else.
 
 Linux: struct sched_class.  A policy is an Entity (its queues are state).  It is
-told of tasks that become runnable (`enqueue`) or stop being so (`dequeue`), picks
+told of tasks that become runnable (`enqueue`) or stop being so, picks
 one (`pick_next`, which takes it off the queue), and says whether whoever runs
 should give way (`tick`, `wakeup_preempt`, `choice_point`).
 """
@@ -34,10 +34,6 @@ class Policy(Entity):
     def enqueue(self, task: Task, *, woken: bool, preempted: bool) -> None:
         """`task` is runnable (it was asleep if `woken`, made to give way if `preempted`)."""
         self.queue.append(task)
-
-    def dequeue(self, task: Task) -> None:
-        """`task`, which is queued, is not runnable any more."""
-        self.queue.remove(task)
 
     def pick_next(self) -> Task | None:
         """Take the next task off the queue."""

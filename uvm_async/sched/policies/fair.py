@@ -45,10 +45,6 @@ class Fair(Policy):
         self.sequence += 1
         heapq.heappush(self.heap, (task.vruntime_ns, self.sequence, task))
 
-    def dequeue(self, task: Task) -> None:
-        self.heap = [entry for entry in self.heap if entry[2] is not task]
-        heapq.heapify(self.heap)
-
     def pick_next(self) -> Task | None:
         if not self.heap:
             return None

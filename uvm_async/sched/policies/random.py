@@ -32,9 +32,6 @@ class RandomWalk(Policy):
     def enqueue(self, task: Task, *, woken: bool, preempted: bool) -> None:
         self.runnable.append(task)
 
-    def dequeue(self, task: Task) -> None:
-        self.runnable.remove(task)
-
     def pick_next(self) -> Task | None:
         if not self.runnable:
             return None

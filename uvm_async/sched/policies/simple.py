@@ -37,10 +37,6 @@ class Fifo(Policy):
         order = -self.sequence if preempted else self.sequence
         heapq.heappush(self.heap, (task.nice, order, task))
 
-    def dequeue(self, task: Task) -> None:
-        self.heap = [entry for entry in self.heap if entry[2] is not task]
-        heapq.heapify(self.heap)
-
     def pick_next(self) -> Task | None:
         return heapq.heappop(self.heap)[2] if self.heap else None
 

@@ -1,0 +1,19 @@
+"""Guests that have taken over their shim: the machine and the others live."""
+
+from __future__ import annotations
+
+from support.guests import Builder
+from uvm_async import PIPE, Machine
+
+
+async def test_guest_that_blocks_the_hosts_signals_is_ended_and_the_others_go_on(
+    guests: Builder,
+) -> None:
+    program = str(guests.build("unstoppable"))
+    async with Machine() as m:
+        hostile = await m.create_subprocess_exec(program, stdout=PIPE)
+        assert hostile.stdout is not None
+        assert await hostile.stdout.readline() == b"off\n"
+        result = await m.run(["/bin/sh", "-c", "echo still here"])
+        assert result.stdout == b"still here\n"
+        assert await hostile.wait() == -9
