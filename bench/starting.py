@@ -18,25 +18,34 @@ IMPORTS = "import uvloop, uvm_async.cli.run, uvm_async.machine; uvm_async.machin
 
 
 def in_machine(plan: Plan, *argv: str) -> Contestant:
-    """A program in the warm machine."""
+    """A program in the warm machine, right after another run of it."""
 
-    async def take() -> list[float]:
+    async def once() -> float:
         start = perf_counter_ns()
         done = await plan.machine.run(argv, timeout=TIMEOUT)
         if done.returncode:
             raise MachineError(f"{argv[0]} ended with {done.returncode} in the machine")
-        return [float(perf_counter_ns() - start)]
+        return float(perf_counter_ns() - start)
+
+    async def take() -> list[float]:
+        await once()
+        return [await once()]
 
     return Contestant("guest", take)
 
 
 def on_host(name: str, *argv: str) -> Contestant:
-    """A program on the host. The loop stands still meanwhile: nothing of ours is in the way."""
+    """A program on the host, right after another run of it. The loop stands still meanwhile:
+    nothing of ours is in the way."""
 
-    async def take() -> list[float]:
+    def once() -> float:
         start = perf_counter_ns()
         subprocess.run(argv, stdin=DEVNULL, stdout=PIPE, check=True, timeout=TIMEOUT)
-        return [float(perf_counter_ns() - start)]
+        return float(perf_counter_ns() - start)
+
+    async def take() -> list[float]:
+        once()
+        return [once()]
 
     return Contestant(name, take)
 

@@ -80,13 +80,12 @@ void uvm_timer_close(int timer) {
     syscall(SYS_timer_delete, timer);
 }
 
-void uvm_stub_resume(uint8_t *mailbox, uint32_t transport) {
+void uvm_stub_resume(uint8_t *mailbox, int host_pid, uint32_t transport) {
     struct uvm_mailbox *m = (struct uvm_mailbox *)mailbox;
-    uint32_t pid = m->host_pid;
     __atomic_store_n(&m->preempt, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&m->state, UVM_STATE_GUEST, __ATOMIC_SEQ_CST);
     if (transport == UVM_TRANSPORT_SIGNAL)
-        syscall(SYS_tgkill, pid, pid, UVM_SIG_WAKE);
+        syscall(SYS_tgkill, host_pid, host_pid, UVM_SIG_WAKE);
     else
         syscall(SYS_futex, &m->state, FUTEX_WAKE, 1, NULL, NULL, 0);
 }

@@ -147,8 +147,10 @@ int uvm_timer_open(uint32_t epoch); /* timer id, or a negative errno */
 int uvm_timer_set(int timer, uint64_t deadline_ns, uint64_t interval_ns);
 void uvm_timer_close(int timer);
 
-/* Give the mailbox at `mailbox` back to its stub and wake it. */
-void uvm_stub_resume(uint8_t *mailbox, uint32_t transport);
+/* Give the mailbox at `mailbox` back to its stub and wake it.  host_pid is what
+ * the kernel noted at birth: what stands in the mailbox the guest may have
+ * written. */
+void uvm_stub_resume(uint8_t *mailbox, int host_pid, uint32_t transport);
 /* Ask a running stub for a preemption and/or an acknowledgement. 0 or -errno. */
 int uvm_stub_kick(uint8_t *mailbox, int host_pid, int preempt, int want_ack);
 int uvm_stub_kill(int host_pid);

@@ -11,8 +11,8 @@ signal and its mask belong to the thread, not to a machine.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
+import secrets
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -27,11 +27,17 @@ KIND_ACK: int = lib.UVM_NOTIFY_ACK
 KIND_TIMER: int = lib.UVM_NOTIFY_TIMER
 
 _BATCH = 64
-_epochs = itertools.count(1)
 _hubs: dict[int, NotifyHub] = {}
 
 Receiver = Callable[[int, int], None]
 """Called with (kind, slot)."""
+
+
+def _fresh_epoch(hub: NotifyHub) -> int:
+    """One that no guest of another machine can guess."""
+    while (epoch := secrets.randbits(32)) == 0 or epoch in hub._receivers:
+        pass
+    return epoch
 
 
 class NotifyHub:
@@ -62,7 +68,7 @@ class NotifyHub:
             raise MachineError("a machine of another event loop still lives in this thread")
         if hub is None:
             hub = _hubs[thread] = cls(loop)
-        epoch = next(_epochs)
+        epoch = _fresh_epoch(hub)
         hub._receivers[epoch] = (receive, done)
         return hub, epoch
 

@@ -44,6 +44,7 @@ def _offset(field: str) -> int:
 
 
 # Indices of mailbox fields, in 32-bit or 64-bit words.
+STATE = _offset("state") // 4
 TRAP = _offset("trap") // 4
 SIG = _offset("sig") // 4
 CODE = _offset("code") // 4
@@ -290,10 +291,6 @@ class StubFamily:
         self.pool.append(stub)
 
     # -- mechanism: stopping and starting
-
-    def resume(self, stub: Stub) -> None:
-        """Let a trapped stub continue the frame that stands on its stack."""
-        lib.uvm_stub_resume(stub.mailbox, self.options.transport)
 
     def kick(self, stub: Stub, *, preempt: bool, want_ack: bool = False) -> None:
         """Ask a running stub to trap (`preempt`) and/or to acknowledge its shootdowns."""

@@ -115,7 +115,7 @@ async def bench_syscall(plan: Plan) -> list[Result]:
 
 async def _ring(plan: Plan, tasks: int) -> Result:
     transport = plan.machine.transport
-    count = max(20, plan.count(RING_SAMPLES) // (10 * tasks))
+    count = max(60, plan.count(RING_SAMPLES) // (10 * tasks))
     contestants = [
         plan.guest("ring", count, tasks, plan.working_set),
         plan.floor("raw ring", "ring", transport, count, tasks, plan.working_set),
@@ -142,16 +142,25 @@ async def bench_switch(plan: Plan) -> list[Result]:
 
 
 def growth(few: Result, many: Result) -> dict[str, Any]:
-    """From few to many tasks, beside the same of a ring without a kernel."""
+    """From few to many tasks, beside the same of a ring without a kernel.
+
+    Many tasks hardly fit a cache, and what they cost differs from round to round.  What disturbs
+    a round disturbs both rings in it: the bound counts as met, or missed, when it is in every
+    round by itself, and else is left open.
+    """
     ours = many.samples["guest"].p50 / few.samples["guest"].p50
     raw = many.samples["raw ring"].p50 / few.samples["raw ring"].p50
-    steady = all(r.steady(name) for r in (few, many) for name in ("guest", "raw ring"))
+    start = few.samples["guest"].p50 / few.samples["raw ring"].p50
+    pairs = zip(many.samples["guest"].rounds, many.samples["raw ring"].rounds, strict=True)
+    by_round = sorted(guest / ring / start for guest, ring in pairs)
+    met = True if by_round[-1] <= GROWTH else None
     return {
         "ours": round(ours, 3),
         "raw": round(raw, 3),
         "ratio": round(ours / raw, 3),
+        "by round": [round(ratio, 3) for ratio in by_round],
         "most": GROWTH,
-        "met": ours / raw <= GROWTH if steady else None,
+        "met": False if by_round[0] > GROWTH else met,
     }
 
 

@@ -65,14 +65,12 @@ def _notes(notes: dict[str, Any]) -> list[str]:
         lines.append(f"  phases (watched): {phases}")
     if "growth" in notes:
         g = notes["growth"]
-        if g["met"] is None:
-            lines.append(f"  growth: {UNSTEADY}")
-        else:
-            verdict = "met" if g["met"] else "MISSED"
-            lines.append(
-                f"  growth {g['ours']:.2f}, of a raw ring {g['raw']:.2f}: "
-                f"{g['ratio']:.2f} (wants at most {g['most']:g}: {verdict})"
-            )
+        verdict = {True: "met", False: "MISSED", None: UNSTEADY}[g["met"]]
+        least, most = g["by round"][0], g["by round"][-1]
+        lines.append(
+            f"  growth {g['ours']:.2f}, of a raw ring {g['raw']:.2f}: {g['ratio']:.2f}, "
+            f"by rounds {least:.2f} to {most:.2f} (wants at most {g['most']:g}: {verdict})"
+        )
     for name in notes.keys() - {"phases", "growth"}:
         lines.append(f"  {name}: {notes[name]}")
     return lines

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvm_async._host import lib
 from uvm_async.arch.placement import Placement
+from uvm_async.arch.stub import STATE
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.state import TaskState
 from uvm_async.state import Entity
@@ -43,6 +44,8 @@ DEADLINE_NS: Final = 2_000_000_000
 
 FOLLOW_MASK: Final = 0xFF
 """Every so many traps: has the host moved the loop's thread?"""
+
+TRAPPED: Final[int] = lib.UVM_STATE_TRAPPED
 
 READY = TaskState.READY
 RUNNING = TaskState.RUNNING
@@ -319,9 +322,10 @@ class Scheduler(Entity):
         """A stub has trapped: its task is in the kernel now."""
         task = stub.task
         assert task is not None
-        if task.state is not RUNNING:
-            return
         kernel = self.kernel
+        if task.state is not RUNNING or kernel.physmem.u32[stub.u32 + STATE] != TRAPPED:
+            return  # forged by a guest that has taken over its shim
+
         vcpu = task.vcpu
         assert vcpu is not None
         task.state = KERNEL
@@ -447,7 +451,7 @@ class Scheduler(Entity):
         stub = task.stub
         assert stub is not None
         task.state = RUNNING
-        self._resume_stub(stub.mailbox, self._transport)
+        self._resume_stub(stub.mailbox, stub.pid, self._transport)
 
     def schedule(self) -> None:
         """Give every idle vCPU to whoever the policy picks."""
