@@ -120,7 +120,7 @@ int main(void) {
         MUST(write(s[1], "part", 4));
         _exit(0);
     }
-    ualarm(40000, 0);
+    ualarm(400000, 0);
     V(recv(s[0], text, 9, MSG_WAITALL));
     reap("child", child);
     close(s[0]), close(s[1]);

@@ -146,7 +146,7 @@ int main(void) {
             _exit(0);
         }
         close(s[0]);
-        sleep_ms(30);
+        sleep_ms(300);
         if (read_some)
             for (long all = 0; all < 100000;)
                 all += MUST(read(s[1], got, 4096));
