@@ -18,7 +18,7 @@ LOOPS = ("uvloop", "asyncio")
 
 @dataclass(frozen=True, slots=True)
 class MachineOptions:
-    """How every machine of this session is built, unless a test asks otherwise."""
+    """How every machine of this run is built, unless a test asks otherwise."""
 
     trap: str = "sud"
     transport: str = "futex"
@@ -97,7 +97,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def in_share(config: pytest.Config, item: pytest.Item) -> bool:
-    """Whether `--uvm-share` gives this test to this session; by its name, so always the same."""
+    """Whether `--uvm-share` gives this test to this run; by its name, so always the same."""
     which, _, of = str(config.getoption("uvm_share")).partition("/")
     if not (which.isdigit() and of.isdigit() and 1 <= int(which) <= int(of)):
         raise pytest.UsageError("--uvm-share wants I/N, as in 1/3")
