@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from support.guests import Builder
 from uvm_async import PIPE, Machine
 
