@@ -8,8 +8,7 @@
 #define SLOT 0x7e0000100000
 #define HOST_PID_WORD 17
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     volatile uint32_t *mailbox = (volatile uint32_t *)SLOT;
     if (argc != 2)
         return 1;
