@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.stash[OPTIONS] = MachineOptions.of(config)
     os.umask(0o022)
+    # A job in the background of a script ignores these; programs under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for signo in (signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(signo) is signal.SIG_IGN:
+            signal.signal(signo, signal.SIG_DFL)
 
 
 OPTIONS = pytest.StashKey[MachineOptions]()

@@ -9,6 +9,8 @@ import pytest
 from support.guests import Builder
 from uvm_async import PIPE, Machine
 
+pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine]
+
 
 async def test_guest_that_blocks_the_hosts_signals_is_ended_and_the_others_go_on(
     guests: Builder,

@@ -10,6 +10,8 @@ import pytest
 from support.guests import Builder
 from uvm_async import Machine
 
+pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine]
+
 FILE_BYTES = 512 << 20
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine]
+
 SHIM_CALLS = {"mmap", "munmap", "futex", "rt_sigtimedwait", "rt_tgsigqueueinfo", "rt_sigreturn"}
 SCRIPT = "echo a; ls / | wc -l; (exit 3); cat /etc/passwd > /tmp/x; sleep 0.01 & wait"
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from uvm_async import PIPE, Machine
 from uvm_async.sched.irq import irqs_off
+
+pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine]
 
 
 async def test_a_sleeper_is_not_woken_while_interrupts_are_held_off() -> None:
