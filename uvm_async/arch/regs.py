@@ -35,6 +35,7 @@ FP_SW_RESERVED = 464
 """Offset of struct _fpx_sw_bytes in the FXSAVE image."""
 FP_XSTATE_MAGIC1 = 0x46505853
 FP_LEGACY_BYTES = 512
+XSTATE_HEADER_BYTES = 64
 
 
 def save_frame(physmem: Physmem, stub: Stub) -> bytes:
@@ -133,9 +134,14 @@ def set_fp_state(physmem: Physmem, stub: Stub, state: bytes) -> None:
     if not state:
         physmem.u64[stub.regs + r.FPSTATE] = 0
         return
-    host_magic = physmem.u32[(at + FP_SW_RESERVED) // 4] == FP_XSTATE_MAGIC1
+    room = stub.offset + SLOT_BYTES - at  # what stands here may be the guest's own invention
+    host_magic = (
+        physmem.u32[(at + FP_SW_RESERVED) // 4] == FP_XSTATE_MAGIC1
+        and room >= FP_LEGACY_BYTES + XSTATE_HEADER_BYTES
+    )
     features = physmem.u64[(at + FP_SW_RESERVED + 8) // 8] if host_magic else 0
     xstate_size = physmem.u32[(at + FP_SW_RESERVED + 16) // 4] if host_magic else FP_LEGACY_BYTES
+    xstate_size = max(FP_LEGACY_BYTES, min(xstate_size, room))
     guest_magic = int.from_bytes(state[FP_SW_RESERVED : FP_SW_RESERVED + 4], "little")
     physmem.bytes[at : at + FP_SW_RESERVED] = state[:FP_SW_RESERVED]
     mxcsr = physmem.u32[at // 4 + 6]

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from uvm_async._host import ffi, lib
+from uvm_async.arch.physmem import TASK_SIZE
 from uvm_async.errors import Errno
 from uvm_async.sched.wait import WaitQueue, block_on
 from uvm_async.state import Entity
@@ -120,6 +121,8 @@ async def futex_key(task: Task, addr: int, *, private: bool, write: bool = False
 
 async def load_word(mm: Mm, addr: int) -> int:
     """The 32-bit word at `addr`. Raises EFAULT."""
+    if not 0 <= addr < TASK_SIZE:
+        raise Errno.EFAULT
     value = ffi.new("uint32_t *")
     while lib.uvm_user_load32(mm.frames.pm, mm.pgd, addr, value):
         if not await mm.fault_in(addr, 4, write=False):
@@ -129,6 +132,8 @@ async def load_word(mm: Mm, addr: int) -> int:
 
 async def compare_exchange(mm: Mm, addr: int, expected: int, desired: int) -> int:
     """Atomically put `desired` where `expected` stands; answers what stood there. Raises EFAULT."""
+    if not 0 <= addr < TASK_SIZE:
+        raise Errno.EFAULT
     value = ffi.new("uint32_t *", expected)
     while lib.uvm_user_cmpxchg32(mm.frames.pm, mm.pgd, addr, value, desired):
         if not await mm.fault_in(addr, 4, write=True):

@@ -319,7 +319,7 @@ class Mm(Entity):
         end = addr + length
         position = addr
         while position < end:
-            if position >= TASK_SIZE:
+            if not 0 <= position < TASK_SIZE:
                 break
             if not lib.uvm_user_phys(self.frames.pm, self.pgd, position, write):
                 try:
@@ -333,6 +333,8 @@ class Mm(Entity):
 
     def copy_to_user_atomic(self, addr: int, data: bytes | memoryview) -> int:
         """Store as much of `data` as is mapped writable; answers bytes stored."""
+        if not 0 <= addr < TASK_SIZE:
+            return 0
         frames = self.frames
         return int(
             lib.uvm_copy_to_user(frames.pm, self.pgd, addr, ffi.from_buffer(data), len(data))
@@ -340,6 +342,8 @@ class Mm(Entity):
 
     def copy_from_user_atomic(self, addr: int, length: int) -> bytes:
         """Fetch as much as is mapped (at most 64 KiB)."""
+        if not 0 <= addr < TASK_SIZE:
+            return b""
         frames = self.frames
         length = min(length, SCRATCH_BYTES)
         count = lib.uvm_copy_from_user(frames.pm, self.pgd, frames.scratch, addr, length)
@@ -348,6 +352,8 @@ class Mm(Entity):
 
     async def copy_to_user(self, addr: int, data: bytes) -> None:
         """Store all of `data`. Raises EFAULT (what was mapped before the fault is stored)."""
+        if not 0 <= addr < TASK_SIZE:  # a sum of the guest's numbers need not fit 64 bits
+            raise Errno.EFAULT
         frames = self.frames
         size = len(data)
         done = lib.uvm_copy_to_user(frames.pm, self.pgd, addr, data, size)
@@ -367,6 +373,8 @@ class Mm(Entity):
 
     async def clear_user(self, addr: int, length: int) -> None:
         """Store zeros. Raises EFAULT."""
+        if not 0 <= addr < TASK_SIZE:
+            raise Errno.EFAULT
         done = 0
         while done < length:
             step = lib.uvm_clear_user(self.frames.pm, self.pgd, addr + done, length - done)
@@ -379,6 +387,8 @@ class Mm(Entity):
         NUL stands in the first `limit` bytes."""
         frames = self.frames
         data = b""
+        if not 0 <= addr < TASK_SIZE:
+            raise Errno.EFAULT
         while True:
             room = min(limit - len(data), SCRATCH_BYTES)
             if room <= 0:
