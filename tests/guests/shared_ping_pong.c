@@ -3,7 +3,7 @@
  */
 #include "guest.h"
 
-#define ROUNDS 20000
+#define ROUNDS 4000
 
 int main(void) {
     volatile int *turn =
