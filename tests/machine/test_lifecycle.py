@@ -24,7 +24,12 @@ from support.leaks import census, new_since
 from support.options import MachineOptions
 from support.uvm import UVM, Family, family_of, one_line, option_arguments
 
-pytestmark = [pytest.mark.machine, pytest.mark.asyncio, pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.asyncio,
+    pytest.mark.timeout(120),
+    pytest.mark.realtime,
+]
 BUSYBOX = "/bin/busybox"
 EMBEDDER = Path(__file__).resolve().parent.parent / "support" / "embedder.py"
 GONE_S = 10
