@@ -90,7 +90,7 @@ class Kernel(Entity):
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
         {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_freeze", "on_fatal",
-         "observer", "after_schedule_hook"}
+         "observer"}
     )  # fmt: skip
 
     def __init__(
@@ -151,7 +151,6 @@ class Kernel(Entity):
         self.calls = calls
         self.frames.attach(physmem)
         self.observer: Observer | None = None
-        self.after_schedule_hook: Callable[[], None] | None = None
         self.on_exit: Callable[[Process, int], None] | None = None
         self.on_freeze: Callable[[], None] | None = None
         self.on_fatal: Callable[[BaseException], None] | None = None
@@ -559,8 +558,3 @@ class Kernel(Entity):
     def may_jump(self) -> bool:
         """May virtual time jump to the next timer? Not while somebody waits for the host."""
         return not self.sched.jobs
-
-    def after_schedule(self) -> None:
-        """All events so far are handled and every vCPU has what it can have."""
-        if self.after_schedule_hook is not None:
-            self.after_schedule_hook()

@@ -464,7 +464,6 @@ class Scheduler(Entity):
         finally:
             self._active = False
         self._arm()
-        self.kernel.after_schedule()
 
     def _schedule(self) -> None:
         kernel = self.kernel

@@ -32,25 +32,26 @@ async def sys_uname(task: Task, out: Addr) -> int:
     return 0
 
 
-@syscall("sethostname")
-async def sys_sethostname(task: Task, name: Addr, length: Int) -> int:
-    """man 2 sethostname."""
+async def _uts_name(task: Task, name: int, length: int) -> bytes:
+    """A new name for the machine. Raises EPERM, EINVAL, EFAULT."""
     if not task.cred.capable(CAP_SYS_ADMIN):
         raise Errno.EPERM
     if not 0 <= length <= 64:
         raise Errno.EINVAL
-    task.kernel.hostname = await task.mm.copy_from_user(name, length)
+    return await task.mm.copy_from_user(name, length)
+
+
+@syscall("sethostname")
+async def sys_sethostname(task: Task, name: Addr, length: Int) -> int:
+    """man 2 sethostname."""
+    task.kernel.hostname = await _uts_name(task, name, length)
     return 0
 
 
 @syscall("setdomainname")
 async def sys_setdomainname(task: Task, name: Addr, length: Int) -> int:
     """man 2 setdomainname."""
-    if not task.cred.capable(CAP_SYS_ADMIN):
-        raise Errno.EPERM
-    if not 0 <= length <= 64:
-        raise Errno.EINVAL
-    task.kernel.domainname = await task.mm.copy_from_user(name, length)
+    task.kernel.domainname = await _uts_name(task, name, length)
     return 0
 
 
