@@ -41,13 +41,14 @@ async def waits(options: dict[str, Any], program: list[str]) -> None:
 
 
 async def forks(options: dict[str, Any], program: list[str]) -> None:
-    """Leave a forked child of one's own that outlives everything and closes nothing."""
+    """Leave a forked child of one's own that outlives everything and closes nothing of ours."""
     from uvm_async import Machine
 
     async with Machine(**options) as m:
         process = await started(m, program)
         child = os.fork()
         if child == 0:
+            os.close(1)  # asyncio's Process.wait() waits until the pipe is closed, too
             time.sleep(120)
             os._exit(0)
         say(f"ready {child}")

@@ -413,12 +413,16 @@ class Scheduler(Entity):
         self._enforce_deadlines()
 
     def _watchdog(self) -> None:
-        """Virtual time does not pass in a guest that never traps: stop it, and say so."""
+        """Virtual time does not pass in a guest that never traps: stop it, and say so.
+
+        A run that is no longer repeatable anyhow has a tick from then on (see `_arm`).
+        """
         vcpu = self.vcpus[0]
         stuck = vcpu.current is not None and vcpu.current.state is RUNNING
-        if stuck and self._watched_traps == self.traps:
+        deadline = self.kernel.timers.next_deadline_ns()
+        awaited = len(self.policy) > 0 or deadline is not None
+        if stuck and awaited and self._watched_traps == self.traps:
             self.kernel.deterministic = False
-            deadline = self.kernel.timers.next_deadline_ns()
             if deadline is not None and isinstance(self.kernel.clock, VirtualClock):
                 self.kernel.clock.advance_to(deadline)
                 self.kernel.timers.expire(deadline)
@@ -498,8 +502,11 @@ class Scheduler(Entity):
         """Program the host timer for the next kernel timer or tick, whichever is first."""
         clock = self.kernel.clock
         if not isinstance(clock, RealClock):
-            if self.kernel.watchdog_ns and not self._armed_ns:
-                self._armed_ns = time.monotonic_ns() + self.kernel.watchdog_ns
+            period = self.kernel.watchdog_ns
+            if period and not self._armed_ns:
+                if not self.kernel.deterministic:
+                    period = min(period, TICK_NS)
+                self._armed_ns = time.monotonic_ns() + period
                 self.family.set_timer(self._armed_ns)
             return
         want = self.kernel.timers.next_deadline_ns()

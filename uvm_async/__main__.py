@@ -1,0 +1,6 @@
+"""`python -m uvm_async` is the command `uvm`."""
+
+from uvm_async.cli.main import main
+
+if __name__ == "__main__":
+    main()
