@@ -16,6 +16,6 @@ def declarations(header: str) -> str:
 
 
 ffibuilder = FFI()
-for name in ("uvm_abi.h", "uvm_host.h"):
+for name in ("uvm_abi.h", "uvm_race.h", "uvm_host.h"):
     ffibuilder.cdef(declarations(name))
 ffibuilder.set_source("uvm_async._host", '#include "uvm_host.h"')

@@ -208,6 +208,7 @@ class Machine:
 
     async def _start(self) -> None:
         self._physmem = Physmem.create(self.memory_bytes, self.max_tasks)
+        self._prepare_memory()
         kernel = self.kernel = Kernel(
             self._physmem,
             clock=VirtualClock() if self.clock_name == "virtual" else RealClock(),
@@ -242,11 +243,7 @@ class Machine:
         sched = kernel.sched
         family = self._family = StubFamily(
             self._physmem,
-            StubOptions(
-                transport=TRANSPORTS[self.transport],
-                door=TRAPS[self.trap],
-                trap_tsc=kernel.clock.virtual,
-            ),
+            self._stub_options(),
             on_trap=sched.on_trap,
             on_ack=sched.on_ack,
             on_timer=sched.on_timer,
@@ -257,6 +254,16 @@ class Machine:
         )
         kernel.attach_hardware(family, asyncio.get_running_loop())
         await family.start(stubs)
+
+    def _prepare_memory(self) -> None:
+        """Memory is laid out, and nothing has been allocated yet (for subclasses)."""
+
+    def _stub_options(self) -> StubOptions:
+        return StubOptions(
+            transport=TRANSPORTS[self.transport],
+            door=TRAPS[self.trap],
+            trap_tsc=self.kernel.clock.virtual,
+        )
 
     async def _mount_all(self) -> None:
         kernel = self.kernel

@@ -20,7 +20,7 @@ import pickle
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-__all__ = ["Entity", "dump_graph", "load_graph"]
+__all__ = ["Entity", "dump_graph", "fields_of", "load_graph"]
 
 
 class Entity:
@@ -40,7 +40,8 @@ class Entity:
 _FIELDS: dict[type, tuple[tuple[str, ...], frozenset[str], bool]] = {}
 
 
-def _fields(cls: type) -> tuple[tuple[str, ...], frozenset[str], bool]:
+def fields_of(cls: type) -> tuple[tuple[str, ...], frozenset[str], bool]:
+    """An entity class's slots, which of its attributes are no state, whether it has a dict."""
     known = _FIELDS.get(cls)
     if known is None:
         slots: list[str] = []
@@ -56,7 +57,7 @@ def _fields(cls: type) -> tuple[tuple[str, ...], frozenset[str], bool]:
 
 
 def _state(entity: Entity) -> dict[str, Any]:
-    slots, transient, has_dict = _fields(type(entity))
+    slots, transient, has_dict = fields_of(type(entity))
     state = {
         name: getattr(entity, name)
         for name in slots
@@ -130,7 +131,7 @@ def load_graph(data: bytes) -> Entity:
         state: dict[str, Any] = unpickler.load()
         for name, value in state.items():
             setattr(entity, name, value)
-        for name in _fields(type(entity))[1]:
+        for name in fields_of(type(entity))[1]:
             setattr(entity, name, None)
     for entity in entities:
         entity.thawed()

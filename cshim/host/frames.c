@@ -97,6 +97,10 @@ uint64_t uvm_slot_offset(struct uvm_physmem *pm) {
 }
 
 /* Post: byte offset of the data zone. */
+uint32_t uvm_slot_count(struct uvm_physmem *pm) {
+    return header_of(pm)->nslots;
+}
+
 uint64_t uvm_data_offset(struct uvm_physmem *pm) {
     return (uint64_t)header_of(pm)->zone[UVM_ZONE_DATA].start * UVM_PAGE_SIZE;
 }

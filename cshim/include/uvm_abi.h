@@ -144,6 +144,9 @@ struct uvm_config {
     int32_t nice;                       /* priority of stubs, below the loop's */
     uint32_t no_tsc;                    /* rdtsc and rdtscp shall trap (virtual clock) */
     uint32_t no_filter;                 /* for measurements only: lay no seccomp filter */
+    uint64_t race_offset;               /* physmem offset of the race area (uvm_race.h), */
+    uint64_t race_size;                 /* its bytes; 0: not a controlled machine */
+    uint64_t race_code;                 /* its last bytes from here on are code */
 };
 
 /* Kernel to nursery. */

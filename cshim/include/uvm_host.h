@@ -11,6 +11,7 @@
 #define UVM_HOST_H
 
 #include "uvm_abi.h"
+#include "uvm_race.h"
 
 /* BEGIN CFFI */
 
@@ -31,6 +32,7 @@ struct uvm_physmem {                    /* this process's view of one memory fil
 int uvm_physmem_format(struct uvm_physmem *pm, uint64_t data_bytes, uint32_t nslots);
 uint64_t uvm_physmem_size(uint64_t data_bytes, uint32_t nslots); /* file size needed */
 uint64_t uvm_slot_offset(struct uvm_physmem *pm);   /* byte offset of slot 0 */
+uint32_t uvm_slot_count(struct uvm_physmem *pm);
 uint64_t uvm_data_offset(struct uvm_physmem *pm);   /* byte offset of the data zone */
 
 /* A run of exactly 2^order contiguous frames, each with reference count 1,
@@ -128,6 +130,21 @@ int uvm_user_cmpxchg32(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint
 /* Physmem byte offset of a readable (write: writable) guest address, or 0
  * (futex keys, tests); A, and D for writing, are set. */
 uint64_t uvm_user_phys(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, int write);
+
+/* ---- race.c: a controlled machine's memory and tables */
+
+/* `ranges`: n pairs (offset, bytes).  Copy them out to `saved` one after the
+ * other, or back. */
+void uvm_copy_ranges(struct uvm_physmem *pm, const uint64_t *ranges, uint32_t n, uint8_t *saved,
+                     int restore);
+/* A new execution: nothing passed, nobody owns a page.  frames: of the data zone. */
+void uvm_race_begin(struct uvm_race *race, uint32_t mode, uint64_t frames);
+/* List exactly the pages that hold active words. */
+void uvm_race_relist(struct uvm_race *race);
+/* All words found are active from now on, or none is; answers how many changed. */
+uint32_t uvm_race_activate(struct uvm_race *race, int active);
+int uvm_race_add_active(struct uvm_race *race, uint64_t key);         /* 0; -1: no room */
+int uvm_race_add_insn(struct uvm_race *race, const struct uvm_race_insn *insn); /* replaces */
 
 /* ---- launch.c: starting the nursery */
 

@@ -22,6 +22,7 @@
 
 #include "hostcall.h"
 #include "shim.h"
+#include "uvm_race.h"
 
 #define SOCKET_FD 4
 #define PARENT_FD 5
@@ -201,6 +202,24 @@ static void serve(void) {
     }
 }
 
+/* A controlled machine's: the race area, its code part executable instead of
+ * writable, and the whole data zone once more, writable. */
+static void map_race_area(void) {
+    const uint64_t code = UVM_RACE_BASE + config.race_code;
+    const uint64_t data = config.physmem_size - config.data_offset;
+    long r = hostcall(__NR_mmap, UVM_RACE_BASE, config.race_size, 3, 0x11, PHYSMEM_FD,
+                      config.race_offset);
+    if (r != (long)UVM_RACE_BASE)
+        give_up(5, r);
+    r = hostcall(__NR_mmap, code, config.race_size - config.race_code, 5, 0x11, PHYSMEM_FD,
+                 config.race_offset + config.race_code);
+    if (r != (long)code)
+        give_up(5, r);
+    r = hostcall(__NR_mmap, UVM_RACE_WINDOW, data, 3, 0x11, PHYSMEM_FD, config.data_offset);
+    if (r != (long)UVM_RACE_WINDOW)
+        give_up(5, r);
+}
+
 /* First C code, on the nursery's own stack.  Makes the process what its stubs
  * will be copies of: nothing mapped but this image and physmem, no privilege to
  * gain, no core, handlers set, filter laid. */
@@ -224,6 +243,8 @@ void nursery_main(void) {
     r = hostcall(__NR_mmap, UVM_WINDOW, config.physmem_size, 1, 0x11, PHYSMEM_FD, 0);
     if (r != (long)UVM_WINDOW)
         give_up(1, r);
+    if (config.race_size)
+        map_race_area();
     set_handler(SIGSYS, trap_entry_sys);
     set_handler(SIGSEGV, trap_entry_fault);
     set_handler(SIGBUS, trap_entry_fault);

@@ -14,6 +14,7 @@
  *   is done before the next guest instruction.
  */
 #include "hostcall.h"
+#include "race.h"
 #include "shim.h"
 
 #define ENTRY_KEY (UVM_PTE_P | UVM_PTE_W | UVM_PTE_U | UVM_PTE_A | UVM_PTE_D | UVM_PTE_NX)
@@ -22,7 +23,7 @@
 #define MAP_SHARED_FIXED 0x11
 
 /* Empty the whole Tlb. */
-static void tlb_drop_all(void) {
+void tlb_drop_all(void) {
     hostcall(__NR_munmap, UVM_MMAP_MIN_ADDR, GUEST_BYTES);
     MAILBOX->drops++;
 }
@@ -32,9 +33,9 @@ static volatile const uint64_t *table_at(uint64_t offset) {
 }
 
 /* Pre: addr is what the host reported, error the processor's error code.
- * Post: 1 and the page (with its contiguous neighbours in the same table) is
- * mapped as its entry allows; or 0 and nothing has changed. */
-int tlb_fill(uint64_t addr, uint64_t error) {
+ * Post: 1 and *walk says where the entry of addr stands, which allows the
+ * access; or 0. */
+int tlb_walk(uint64_t addr, uint64_t error, struct walk *walk) {
     if (addr >= UVM_TASK_SIZE || addr < UVM_MMAP_MIN_ADDR)
         return 0;
     uint64_t table = MAILBOX->pgd;
@@ -48,34 +49,36 @@ int tlb_fill(uint64_t addr, uint64_t error) {
         if (table >= config.physmem_size)
             return 0;
     }
-    volatile const uint64_t *leaf = table_at(table);
-    int index = addr >> UVM_PAGE_SHIFT & 511;
-    uint64_t entry = leaf[index];
+    walk->leaf = table_at(table);
+    walk->index = addr >> UVM_PAGE_SHIFT & 511;
+    uint64_t entry = walk->entry = walk->leaf[walk->index];
     if (!(entry & UVM_PTE_P) || !(entry & UVM_PTE_U) || !(entry & UVM_PTE_A))
         return 0;
-    int writable = (entry & UVM_PTE_W) && (entry & UVM_PTE_D);
-    if ((error & UVM_PF_WRITE) && !writable)
+    if ((error & UVM_PF_WRITE) && !((entry & UVM_PTE_W) && (entry & UVM_PTE_D)))
         return 0;
     if ((error & UVM_PF_INSTR) && (entry & UVM_PTE_NX))
         return 0;
-    uint64_t frame = entry & UVM_PTE_ADDR, key = entry & ENTRY_KEY;
-    if (frame >= config.physmem_size)
+    return (entry & UVM_PTE_ADDR) < config.physmem_size;
+}
+
+/* May the page `delta` pages from the walk's be mapped along with it? */
+static int goes_along(const struct walk *walk, uint64_t addr, int at) {
+    uint64_t e = walk->leaf[at], delta = (uint64_t)(int64_t)(at - walk->index);
+    if ((e & ENTRY_KEY) != (walk->entry & ENTRY_KEY) ||
+        (e & UVM_PTE_ADDR) != (walk->entry & UVM_PTE_ADDR) + (delta << UVM_PAGE_SHIFT))
         return 0;
-    int low = index, high = index + 1;
-    while (low > 0) {
-        uint64_t e = leaf[low - 1];
-        if ((e & ENTRY_KEY) != key ||
-            (e & UVM_PTE_ADDR) + ((uint64_t)(index - low + 1) << UVM_PAGE_SHIFT) != frame)
-            break;
+    return !race_on() || !race_listed((addr >> UVM_PAGE_SHIFT) + delta);
+}
+
+/* Map what the walk has found, as its entry allows: with contiguous neighbours
+ * in the same table, or alone.  1 if the host did. */
+int tlb_map(uint64_t addr, const struct walk *walk, int alone) {
+    uint64_t entry = walk->entry, frame = entry & UVM_PTE_ADDR;
+    int index = walk->index, low = index, high = index + 1;
+    while (!alone && low > 0 && goes_along(walk, addr, low - 1))
         low--;
-    }
-    while (high < 512) {
-        uint64_t e = leaf[high];
-        if ((e & ENTRY_KEY) != key ||
-            (e & UVM_PTE_ADDR) != frame + ((uint64_t)(high - index) << UVM_PAGE_SHIFT))
-            break;
+    while (!alone && high < 512 && goes_along(walk, addr, high))
         high++;
-    }
     uint64_t page = addr & ~(uint64_t)(UVM_PAGE_SIZE - 1);
     uint64_t start = page - ((uint64_t)(index - low) << UVM_PAGE_SHIFT);
     if (start < UVM_MMAP_MIN_ADDR) {
@@ -84,6 +87,7 @@ int tlb_fill(uint64_t addr, uint64_t error) {
     }
     uint64_t offset = frame - ((uint64_t)(index - low) << UVM_PAGE_SHIFT);
     uint64_t length = (uint64_t)(high - low) << UVM_PAGE_SHIFT;
+    int writable = (entry & UVM_PTE_W) && (entry & UVM_PTE_D);
     int prot = 1 | (writable ? 2 : 0) | ((entry & UVM_PTE_NX) ? 0 : 4);
     long result = hostcall(__NR_mmap, start, length, prot, MAP_SHARED_FIXED, PHYSMEM_FD, offset);
     if (result == HOST_ENOMEM) { /* the host's limit on mappings */
@@ -96,6 +100,12 @@ int tlb_fill(uint64_t addr, uint64_t error) {
     MAILBOX->refills++;
     MAILBOX->refill_pages += high - low;
     return 1;
+}
+
+/* As tlb_walk; post: 1 and the page is mapped, or 0 and nothing has changed. */
+int tlb_fill(uint64_t addr, uint64_t error) {
+    struct walk walk;
+    return tlb_walk(addr, error, &walk) && tlb_map(addr, &walk, 0);
 }
 
 /* Post: every shootdown listed before the call is done, and sd_tail says so. */
@@ -127,6 +137,8 @@ void tlb_prefill(void) {
     if (!n)
         return;
     m->prefill = 0;
+    if (race_on()) /* whose page it is, the access itself decides */
+        return;
     for (uint32_t i = 0; i < n && i < UVM_PREFILL_RING; i++) {
         uint64_t p = m->prefill_addr[i];
         tlb_fill(p & ~(uint64_t)(UVM_PAGE_SIZE - 1), p & (UVM_PAGE_SIZE - 1));

@@ -56,11 +56,22 @@ enum { REG_ERR = 19, REG_TRAPNO = 20, REG_CR2 = 22 };
 #define UC_REG(uc, n) (((uint64_t *)((char *)(uc) + 40))[n])
 
 /* mmu.c */
+struct walk {                           /* where an address's entry stands */
+    volatile const uint64_t *leaf;      /* its table, */
+    int index;
+    uint64_t entry;                     /* and itself */
+};
+HIDDEN int tlb_walk(uint64_t addr, uint64_t error, struct walk *walk);
+HIDDEN int tlb_map(uint64_t addr, const struct walk *walk, int alone);
+HIDDEN void tlb_drop_all(void);
 HIDDEN int tlb_fill(uint64_t addr, uint64_t error); /* 1: mapped, 0: ask the kernel */
 HIDDEN void tlb_shootdown(void);                    /* do what the mailbox lists */
 HIDDEN void tlb_prefill(void);
 
 /* trap.c */
+HIDDEN void trap(uint32_t kind, void *context) __attribute__((noreturn));
+HIDDEN void set_gs(uint64_t gs);
+HIDDEN uint64_t read_fs(void);
 HIDDEN void trap_entry_sys(int sig, void *info, void *context);
 HIDDEN void trap_entry_fault(int sig, void *info, void *context);
 HIDDEN void trap_entry_kick(int sig, void *info, void *context);

@@ -11,6 +11,7 @@
  * a trap, is given a frame.  A blank stub's first trap is its birth's `int3`.
  */
 #include "hostcall.h"
+#include "race.h"
 #include "shim.h"
 
 #define SI_QUEUE (-1)
@@ -53,7 +54,7 @@ __asm__(".text\n.globl shim_birth\n.hidden shim_birth\nshim_birth:\n"
         "    int3\n"
         "    ud2\n");
 
-static uint64_t read_fs(void) {
+uint64_t read_fs(void) {
     uint64_t value;
     if (config.fsgsbase)
         __asm__ volatile("rdfsbase %0" : "=r"(value));
@@ -71,14 +72,18 @@ static uint64_t read_gs(void) {
     return value;
 }
 
-static void write_fs_gs(uint64_t fs, uint64_t gs) {
-    if (config.fsgsbase) {
+static void set_fs(uint64_t fs) {
+    if (config.fsgsbase)
         __asm__ volatile("wrfsbase %0" : : "r"(fs));
-        __asm__ volatile("wrgsbase %0" : : "r"(gs));
-    } else {
+    else
         hostcall(__NR_arch_prctl, ARCH_SET_FS, fs);
+}
+
+void set_gs(uint64_t gs) {
+    if (config.fsgsbase)
+        __asm__ volatile("wrgsbase %0" : : "r"(gs));
+    else
         hostcall(__NR_arch_prctl, ARCH_SET_GS, gs);
-    }
 }
 
 /* Tell the kernel's thread.  The queue of pending signals may be full for a
@@ -111,11 +116,11 @@ static void await_kernel(void) {
 
 /* Pre: on the alternate stack, all fields of the mailbox that describe the trap
  * are written.  Does not return: continues whatever frame stands there. */
-static void __attribute__((noreturn, noinline)) trap(uint32_t kind, void *context) {
+void trap(uint32_t kind, void *context) {
     struct uvm_mailbox *m = MAILBOX;
     m->trap = kind;
     m->fs_base = read_fs();
-    m->gs_base = read_gs();
+    m->gs_base = race_on() ? RACE_SLOT->gs : read_gs(); /* there the register is ours */
     m->traps++;
     __atomic_store_n(&m->state, UVM_STATE_TRAPPED, __ATOMIC_SEQ_CST);
     notify(UVM_NOTIFY_TRAP);
@@ -124,7 +129,12 @@ static void __attribute__((noreturn, noinline)) trap(uint32_t kind, void *contex
         hostcall(__NR_exit_group, 0);
     tlb_shootdown();
     tlb_prefill();
-    write_fs_gs(m->fs_base, m->gs_base);
+    if (race_on()) {
+        race_drops();
+        RACE_SLOT->gs = m->gs_base;
+    }
+    set_fs(m->fs_base);
+    set_gs(m->gs_base);
     __asm__ volatile("mov %0,%%rsp\n"
                      "mov $15,%%eax\n" /* rt_sigreturn finds the frame at rsp */
                      "syscall\n"
@@ -148,8 +158,13 @@ void on_fault(int sig, struct host_siginfo *info, void *context) {
     struct uvm_mailbox *m = MAILBOX;
     uint64_t error = UC_REG(context, REG_ERR);
     int page_fault = UC_REG(context, REG_TRAPNO) == TRAPNO_PAGE_FAULT;
-    if (page_fault && info->code > 0 && tlb_fill(info->addr, error))
+    if (m->frame != 0 && race_on()) {
+        if (page_fault ? info->code > 0 && race_fault(info->addr, error, context)
+                       : race_step(context))
+            return;
+    } else if (page_fault && info->code > 0 && tlb_fill(info->addr, error)) {
         return;
+    }
     m->sig = sig;
     m->code = info->code;
     m->fault_addr = info->addr;
@@ -174,5 +189,7 @@ void on_kick(int sig, struct host_siginfo *info, void *context) {
         return;
     }
     m->sig = sig;
+    if (race_on())
+        race_restore_ip(context);
     trap(UVM_TRAP_PREEMPT, context);
 }

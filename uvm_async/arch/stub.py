@@ -36,7 +36,10 @@ __all__ = ["Stub", "StubFamily", "StubOptions"]
 
 ORPHANS_S = 2.0
 _MESSAGE = struct.Struct("<IIII")
-_SETUP_STEPS = {1: "mapping physmem", 2: "no_new_privs", 3: "mprotect", 4: "the seccomp filter"}
+_SETUP_STEPS = {
+    1: "mapping physmem", 2: "no_new_privs", 3: "mprotect", 4: "the seccomp filter",
+    5: "mapping the race area",
+}  # fmt: skip
 
 
 def _offset(field: str) -> int:
@@ -64,6 +67,7 @@ TRAP_SYSCALL: int = lib.UVM_TRAP_SYSCALL
 TRAP_FAULT: int = lib.UVM_TRAP_FAULT
 TRAP_EXCEPTION: int = lib.UVM_TRAP_EXCEPTION
 TRAP_PREEMPT: int = lib.UVM_TRAP_PREEMPT
+TRAP_RACE: int = lib.UVM_TRAP_RACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class StubOptions:
     spin: int = 0
     trap_tsc: bool = False
     """rdtsc and rdtscp trap, so that time is the kernel's to tell."""
+    race: tuple[int, int, int] = (0, 0, 0)
+    """Where a controlled machine's race area is: offset in physmem, bytes, offset of its code."""
 
 
 class Stub:
@@ -185,6 +191,7 @@ class StubFamily:
             config.fsgsbase = lib.uvm_has_fsgsbase()
             config.nice = self.options.nice
             config.no_tsc = self.options.trap_tsc
+            config.race_offset, config.race_size, config.race_code = self.options.race
             ours.send(bytes(ffi.buffer(config)))
             self.grow(count)
             await self._ready

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvm_async._host import lib
 from uvm_async.arch.placement import Placement
-from uvm_async.arch.stub import STATE
+from uvm_async.arch.stub import STATE, TRAP, TRAP_RACE
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.state import TaskState
 from uvm_async.state import Entity
@@ -331,6 +331,9 @@ class Scheduler(Entity):
         task.state = KERNEL
         task.phase = "trap"
         task.kicked_ns = 0
+        if kernel.physmem.u32[stub.u32 + TRAP] == TRAP_RACE:
+            self._on_race_trap(task, vcpu)
+            return
         self.traps += 1
         if not self.traps & FOLLOW_MASK:
             self.placement.follow()
@@ -347,6 +350,24 @@ class Scheduler(Entity):
         if kernel.tlb.pending:
             kernel.tlb.acknowledged(task)
         if clock_virtual and kernel.freeze_every and self._freeze_here():
+            return
+        if self.policy.controlled and self.policy.entry_point(task):
+            self._give_way(task, vcpu)
+            return
+        if self.stopped:
+            return
+        self._active = True
+        try:
+            self._run(task, vcpu)
+        finally:
+            self._active = False
+
+    def _on_race_trap(self, task: Task, vcpu: VCpu) -> None:
+        """The shim of a controlled machine asks whether the task may go on. Time does not pass: how
+        often it asks depends on who is searching."""
+        task.phase = "user"
+        if self.policy.access_point(task):
+            self._give_way(task, vcpu)
             return
         if self.stopped:
             return
@@ -444,18 +465,24 @@ class Scheduler(Entity):
         if vcpu.need_resched or (policy.controlled and policy.choice_point(task)):
             vcpu.need_resched = False
             if len(policy):
-                self._dirty = True
-                task.nivcsw += 1
-                task.state = READY
-                policy.enqueue(task, woken=False, preempted=True)
-                vcpu.current = None
-                if self.kernel.observer is not None:
-                    self.kernel.observer.leave(vcpu, task)
+                self._give_way(task, vcpu)
                 return
+        if self.stopped:
+            return
         stub = task.stub
         assert stub is not None
         task.state = RUNNING
         self._resume_stub(stub.mailbox, stub.pid, self._transport)
+
+    def _give_way(self, task: Task, vcpu: VCpu) -> None:
+        """Off its vCPU, though it could go on."""
+        self._dirty = True
+        task.nivcsw += 1
+        task.state = READY
+        self.policy.enqueue(task, woken=False, preempted=True)
+        vcpu.current = None
+        if self.kernel.observer is not None:
+            self.kernel.observer.leave(vcpu, task)
 
     def schedule(self) -> None:
         """Give every idle vCPU to whoever the policy picks."""
@@ -480,6 +507,8 @@ class Scheduler(Entity):
                         break
                     deadline = kernel.timers.next_deadline_ns()
                     if deadline is None or not kernel.may_jump():
+                        if deadline is None and kernel.may_jump():
+                            self.policy.idle()
                         break
                     clock.advance_to(deadline)
                     kernel.timers.expire(deadline)

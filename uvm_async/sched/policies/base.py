@@ -25,7 +25,7 @@ class Policy(Entity):
     """Base: first come, first served, and nobody is made to give way."""
 
     controlled = False
-    """Wants `choice_point` at every trap."""
+    """Wants to be asked at every choice point: `entry_point`, `choice_point`, `access_point`."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -54,9 +54,21 @@ class Policy(Entity):
         """Should `running` give way at once to a task just woken?"""
         return False
 
-    def choice_point(self, task: Task) -> bool:
-        """Controlled policies: should `task`, which has just trapped, give way?"""
+    def entry_point(self, task: Task) -> bool:
+        """Controlled policies: should `task`, which has just trapped, give way before it is
+        answered?"""
         return False
+
+    def choice_point(self, task: Task) -> bool:
+        """Controlled policies: should `task`, whose trap is answered, give way?"""
+        return False
+
+    def access_point(self, task: Task) -> bool:
+        """Controlled machines: should `task`, about to touch shared memory, give way?"""
+        return False
+
+    def idle(self) -> None:
+        """Under a virtual clock: nobody is runnable, and no timer will change that."""
 
 
 P = TypeVar("P", bound=type[Policy])

@@ -1,0 +1,644 @@
+/*
+ * race.c - accesses to memory that tasks share, one by one.
+ *
+ * In a controlled machine a listed page (uvm_race.h) is never mapped for the
+ * guest: each access faults into here.  The instruction is then run for the
+ * guest: most as a copy of itself out of line, whose one operand is `gs:0`
+ * with a gs base that is the operand's address in the writable window; stack
+ * and string forms in C; a few single-stepped with the page open.
+ *
+ * Before an access to an active word there may be a choice point: it is
+ * counted, and at `ask_at` (or when the task spins) the kernel is asked.  The
+ * task then stands in a trap with its registers as they were before the
+ * instruction; when it goes on, it faults again, and `passed` remembers which
+ * points of this instruction are behind it.
+ *
+ * An update without a lock is two points: the copy works on a private buffer
+ * (the old value) and ends in `int3`; there, after the second point, the new
+ * value is stored.
+ */
+#include "race.h"
+
+#include "hostcall.h"
+
+#define PAGE_MASK (~(uint64_t)(UVM_PAGE_SIZE - 1))
+#define EFLAGS_TF 0x100
+#define EFLAGS_DF 0x400
+#define EFLAGS_ARITHMETIC 0x8d5
+#define OWNED(slot, addr) (((uint64_t)(slot) + 1) | ((addr) & PAGE_MASK))
+#define SHARED_PAGE 0xfff
+#define SEEN_BY_TWO 4
+#define SEEN_BY_CHOICE 8
+#define CODE_SPLIT 32 /* within an instruction's code: the variant that ends in int3 */
+#define REG_RCX 14
+#define REG_RSP 15
+#define REG_RIP 16
+#define REG_EFLAGS 17
+#define REG_RDI 8
+#define REG_RSI 9
+#define REG_RAX 13
+#define REG_RBP 10
+#define NONE 16
+
+/* The processor's register numbers -> places in the signal frame. */
+static const uint8_t places[16] = {13, 14, 12, 11, 15, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7};
+
+static uint64_t *reg(void *context, unsigned number) {
+    return &UC_REG(context, places[number & 15]);
+}
+
+#define TABLE(type, field) ((type *)(UVM_RACE_BASE + RACE->field))
+
+static uint64_t mix(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15UL;
+    return hash ^ hash >> 29;
+}
+
+/* ---- tables: open addressing, never deleted from */
+
+int race_listed(uint64_t page) {
+    const uint64_t *pages = TABLE(const uint64_t, pages_at);
+    for (uint64_t i = mix(0, page);; i++) {
+        uint64_t entry = pages[i & (UVM_RACE_PAGES - 1)];
+        if (entry == page)
+            return 1;
+        if (!entry)
+            return 0;
+    }
+}
+
+static void list_page(uint64_t page) {
+    uint64_t *pages = TABLE(uint64_t, pages_at);
+    if (RACE->page_count >= UVM_RACE_PAGES / 2) {
+        RACE->full = 1;
+        return;
+    }
+    for (uint64_t i = mix(0, page);; i++) {
+        uint64_t *entry = &pages[i & (UVM_RACE_PAGES - 1)];
+        if (*entry == page)
+            return;
+        if (!*entry) {
+            *entry = page;
+            RACE->page_count++;
+            return;
+        }
+    }
+}
+
+static struct uvm_race_active *find_active(uint64_t key) {
+    struct uvm_race_active *table = TABLE(struct uvm_race_active, active_at);
+    for (uint64_t i = mix(0, key);; i++) {
+        struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
+        if (entry->key == key)
+            return entry;
+        if (!entry->key)
+            return 0;
+    }
+}
+
+/* The word will be active from the next execution on. */
+static void found_active(uint64_t key) {
+    struct uvm_race_active *table = TABLE(struct uvm_race_active, active_at);
+    if (RACE->active_count >= UVM_RACE_ACTIVE / 2) {
+        RACE->full = 1;
+        return;
+    }
+    for (uint64_t i = mix(0, key);; i++) {
+        struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
+        if (entry->key == key)
+            return;
+        if (!entry->key) {
+            entry->key = key;
+            RACE->active_count++;
+            return;
+        }
+    }
+}
+
+static const struct uvm_race_insn *find_insn(uint64_t ip) {
+    const struct uvm_race_insn *table = TABLE(const struct uvm_race_insn, insns_at);
+    for (uint64_t i = mix(0, ip);; i++) {
+        const struct uvm_race_insn *entry = &table[i & (UVM_RACE_INSNS - 1)];
+        if (entry->ip == ip)
+            return entry;
+        if (!entry->ip)
+            return 0;
+    }
+}
+
+/* ---- who touches what */
+
+/* Note an access to the physical word `key`, which the task knows as `addr`.
+ * Words that only library code touches are not worth a choice, nor a fault. */
+static void touch_word(uint64_t key, uint64_t addr, unsigned kind, int choice) {
+    struct uvm_race_word *table = TABLE(struct uvm_race_word, words_at), *w;
+    uint64_t i = mix(0, key);
+    unsigned probes = 0;
+    for (;; i++) {
+        w = &table[i & (UVM_RACE_WORDS - 1)];
+        if (w->key == key || !w->key || w->execution != RACE->execution)
+            break;
+        if (++probes > 512) {
+            RACE->full = 1;
+            return;
+        }
+    }
+    unsigned task = RACE_SLOT->task, seen = kind | (choice ? SEEN_BY_CHOICE : 0);
+    if (w->key != key || w->execution != RACE->execution) {
+        *w = (struct uvm_race_word){.key = key, .addr = addr, .execution = RACE->execution,
+                                    .task = task, .seen = seen};
+        return;
+    }
+    if (w->task != task)
+        w->seen |= SEEN_BY_TWO;
+    w->seen |= seen;
+    if ((w->seen & SEEN_BY_TWO) && (w->seen & UVM_EVENT_WRITE) && (w->seen & SEEN_BY_CHOICE)) {
+        found_active(addr >> 3);
+        found_active(w->addr >> 3);
+    }
+    w->task = task;
+    w->addr = addr;
+}
+
+/* The page of a fault or operand is touched: 1 if accesses to it are run here,
+ * 0 if it may be mapped (alone). */
+static int touch_page(uint64_t addr, uint64_t frame) {
+    uint64_t page = addr >> UVM_PAGE_SHIFT;
+    if (race_listed(page))
+        return 1;
+    if (RACE->mode != UVM_RACE_ALL)
+        return 0;
+    uint64_t *owner = &TABLE(uint64_t, owner_at)[(frame - RACE->data_offset) >> UVM_PAGE_SHIFT];
+    unsigned slot = MAILBOX->slot;
+    if (*owner == 0) {
+        *owner = OWNED(slot, addr);
+        RACE->taken++;
+        return 0;
+    }
+    if ((*owner & ~PAGE_MASK) == slot + 1)
+        return 0;
+    if ((*owner & ~PAGE_MASK) != SHARED_PAGE) {
+        struct uvm_race_slot *other = RACE_SLOT - slot + ((*owner & ~PAGE_MASK) - 1);
+        if (other->drop_count < UVM_RACE_DROPS)
+            other->drops[other->drop_count] = *owner & PAGE_MASK;
+        other->drop_count++;
+        list_page(*owner >> UVM_PAGE_SHIFT);
+        RACE->shared++;
+        *owner = SHARED_PAGE;
+    }
+    list_page(page);
+    return 1;
+}
+
+/* Before the task runs guest code again: pages that others have taken leave its
+ * Tlb. */
+void race_drops(void) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    uint32_t n = slot->drop_count;
+    if (!n)
+        return;
+    slot->drop_count = 0;
+    if (n > UVM_RACE_DROPS) {
+        tlb_drop_all();
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        hostcall(__NR_munmap, slot->drops[i], UVM_PAGE_SIZE);
+}
+
+/* ---- one access */
+
+struct operand {
+    uint64_t addr;
+    uint32_t size;
+    uint8_t kind;      /* UVM_EVENT_READ ... */
+    uint8_t active;    /* touches an active word */
+    uint8_t *at;       /* in the writable window */
+};
+
+static void __attribute__((noreturn)) ask(uint32_t why, void *context, uint64_t addr,
+                                          uint64_t what) {
+    MAILBOX->sig = 11;
+    MAILBOX->code = why;
+    MAILBOX->fault_addr = addr;
+    MAILBOX->fault_error = what;
+    trap(UVM_TRAP_RACE, context);
+}
+
+/* Resolve an operand: where it is in the window, whether it touches an active
+ * word.  0: the kernel has to resolve a fault first, which has been described in
+ * the mailbox.  Does not look past one page: *split tells that it goes on. */
+static int resolve(struct operand *o, void *context, int *split) {
+    struct walk walk;
+    uint64_t error = UVM_PF_USER | (o->kind & UVM_EVENT_WRITE ? UVM_PF_WRITE : 0);
+    uint64_t last = o->addr + o->size - 1;
+    *split = 0;
+    for (uint64_t page = o->addr & PAGE_MASK; page <= last; page += UVM_PAGE_SIZE) {
+        uint64_t addr = page < o->addr ? o->addr : page;
+        if (!tlb_walk(addr, error, &walk)) {
+            MAILBOX->sig = 11;
+            MAILBOX->code = 1;
+            MAILBOX->fault_addr = addr;
+            MAILBOX->fault_error = error;
+            trap(UVM_TRAP_FAULT, context);
+        }
+        uint64_t frame = walk.entry & UVM_PTE_ADDR;
+        if (frame < RACE->data_offset)
+            return 0;
+        if (walk.entry & UVM_PTE_W)
+            touch_page(addr, frame);
+        uint8_t *at = (uint8_t *)(UVM_RACE_WINDOW + frame - RACE->data_offset +
+                                  (addr & ~PAGE_MASK));
+        if (addr == o->addr)
+            o->at = at;
+        else if (at != o->at + (addr - o->addr))
+            *split = 1;
+    }
+    o->active = 0;
+    uint32_t words = 0;
+    for (uint64_t word = o->addr >> 3; word <= last >> 3 && words < 64; word++, words++) {
+        const struct uvm_race_active *entry = find_active(word);
+        if (entry && entry->active)
+            o->active = 1;
+    }
+    return 1;
+}
+
+static uint64_t value_at(const uint8_t *at, uint32_t size) {
+    uint64_t value = 0;
+    for (uint32_t i = 0; i < size && i < 8; i++)
+        value |= (uint64_t)at[i] << (8 * i);
+    return value;
+}
+
+/* Has this task made the same access, with the same value, a moment ago, and
+ * often?  Then it waits for somebody else. */
+static int spins(struct uvm_race_slot *slot, uint64_t ip, uint64_t addr, uint64_t value) {
+    uint64_t what = mix(mix(mix(1, ip), addr), value);
+    for (unsigned i = 0; i < 8; i++)
+        if (slot->recent[i] == what) {
+            slot->repeats++;
+            return RACE->spin_limit && slot->repeats >= RACE->spin_limit;
+        }
+    slot->recent[slot->ring++ & 7] = what;
+    slot->repeats = 0;
+    return 0;
+}
+
+/* The `number`th choice point of the instruction at ip, before access `o`. */
+static void point(const struct uvm_race_insn *insn, void *context, unsigned number,
+                  const struct operand *o, unsigned kind, const uint8_t *value) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    if (!o->active || !(insn->flags & UVM_INSN_CHOICE))
+        return;
+    if (slot->ip == insn->ip && number < slot->passed)
+        return;
+    uint64_t step = RACE->step++;
+    slot->ip = insn->ip;
+    slot->passed = number + 1;
+    int spin = spins(slot, insn->ip, o->addr, value_at(value, o->size));
+    if (step >= RACE->ask_at || spin)
+        ask(spin ? UVM_RACE_SPIN : UVM_RACE_POINT, context, o->addr,
+            kind | (uint64_t)o->size << 8 | (uint64_t)(insn->flags & UVM_INSN_LOCKED) << 32);
+}
+
+/* The access happens now: into the log, and into what is known of its words. */
+static void happens(const struct uvm_race_insn *insn, const struct operand *o, unsigned kind) {
+    uint64_t value = value_at(o->at, o->size);
+    struct uvm_race_slot *slot = RACE_SLOT;
+    RACE->watched++;
+    uint32_t words = 0;
+    uint64_t phys = (uint64_t)o->at - UVM_RACE_WINDOW;
+    for (uint64_t word = o->addr >> 3; word <= (o->addr + o->size - 1) >> 3 && words < 64;
+         word++, words++) {
+        if (RACE->mode == UVM_RACE_ALL)
+            touch_word((phys >> 3) + words + 1, word << 3, kind, insn->flags & UVM_INSN_CHOICE);
+        struct uvm_race_active *entry = o->active ? find_active(word) : 0;
+        if (entry && entry->active) {
+            uint64_t was = entry->execution == RACE->execution ? entry->hash : 0;
+            entry->execution = RACE->execution;
+            entry->hash = mix(was, (uint64_t)slot->task << 48 ^ insn->ip ^ (uint64_t)kind << 60);
+            RACE->order += mix(word, entry->hash) - (was ? mix(word, was) : 0);
+        }
+    }
+    if (!o->active)
+        return;
+    RACE->hash = mix(mix(mix(RACE->hash, insn->ip), o->addr), value ^ (uint64_t)slot->task << 56);
+    if (RACE->events >= UVM_RACE_EVENTS) {
+        RACE->lost++;
+        return;
+    }
+    TABLE(struct uvm_race_event, events_at)
+    [RACE->events++] = (struct uvm_race_event){
+        .ip = insn->ip, .addr = o->addr, .value = value, .step = (uint32_t)RACE->step,
+        .task = slot->task, .kind = kind | (insn->flags & UVM_INSN_LOCKED ? 0x80 : 0),
+        .size = o->size > 255 ? 255 : o->size};
+}
+
+static void done(void *context, const struct uvm_race_insn *insn) {
+    RACE_SLOT->passed = RACE_SLOT->loaded = 0;
+    UC_REG(context, REG_RIP) = insn->ip + insn->length;
+}
+
+static void copy(uint8_t *to, const uint8_t *from, uint64_t size) {
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+
+/* ---- how instructions are run */
+
+static uint64_t effective_address(const struct uvm_race_insn *insn, void *context) {
+    uint64_t addr = insn->disp;
+    if (insn->base < NONE)
+        addr += *reg(context, insn->base);
+    if (insn->index < NONE)
+        addr += *reg(context, insn->index) * insn->scale;
+    if (insn->flags & UVM_INSN_FS)
+        addr += read_fs();
+    if (insn->flags & UVM_INSN_GS)
+        addr += RACE_SLOT->gs;
+    return addr;
+}
+
+static uint8_t *code_of(const struct uvm_race_insn *insn) {
+    return (uint8_t *)(UVM_RACE_BASE + RACE->code_at) + insn->number * UVM_RACE_CODE_BYTES;
+}
+
+/* Open the pages of an operand and let the processor take one step. */
+static int single_step(void *context, const struct operand *o) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    uint64_t error = UVM_PF_USER | (o->kind & UVM_EVENT_WRITE ? UVM_PF_WRITE : 0);
+    unsigned n = 0;
+    for (uint64_t page = o->addr & PAGE_MASK; page < o->addr + o->size; page += UVM_PAGE_SIZE) {
+        struct walk walk;
+        if (n == 2 || !tlb_walk(page, error, &walk) || !tlb_map(page, &walk, 1))
+            return 0;
+        slot->stepped[n++] = page | 1;
+    }
+    RACE->stepped++;
+    UC_REG(context, REG_EFLAGS) |= EFLAGS_TF;
+    return 1;
+}
+
+static int run_copy(const struct uvm_race_insn *insn, void *context) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    struct operand o = {.addr = effective_address(insn, context), .size = insn->size,
+                        .kind = insn->access};
+    int split;
+    if (!resolve(&o, context, &split))
+        return 0;
+    if (insn->kind == UVM_INSN_STEP || split) {
+        point(insn, context, 0, &o, insn->access, o.at);
+        happens(insn, &o, insn->access);
+        slot->passed = 0;
+        return single_step(context, &o);
+    }
+    RACE->copied++;
+    uint8_t *code = code_of(insn);
+    if (o.active && insn->access == UVM_EVENT_UPDATE && !(insn->flags & UVM_INSN_LOCKED) &&
+        o.size <= sizeof slot->buffer) {
+        point(insn, context, 0, &o, UVM_EVENT_READ, o.at);
+        happens(insn, &o, UVM_EVENT_READ);
+        copy(slot->buffer, o.at, o.size);
+        slot->target = o.addr;
+        slot->target_size = o.size;
+        set_gs((uint64_t)slot->buffer);
+        UC_REG(context, REG_RIP) = (uint64_t)code + CODE_SPLIT;
+        return 1;
+    }
+    point(insn, context, 0, &o, insn->access, o.at);
+    happens(insn, &o, insn->access);
+    slot->passed = 0;
+    set_gs((uint64_t)o.at);
+    UC_REG(context, REG_RIP) = (uint64_t)code;
+    return 1;
+}
+
+/* A plain read or write of `o` by an emulated instruction: its `number`th point. */
+static int access(const struct uvm_race_insn *insn, void *context, struct operand *o,
+                  unsigned number, uint64_t *value) {
+    int split;
+    if (!resolve(o, context, &split) || split)
+        return 0;
+    point(insn, context, number, o, o->kind, o->at);
+    happens(insn, o, o->kind);
+    if (o->kind == UVM_EVENT_READ)
+        *value = value_at(o->at, o->size);
+    else
+        copy(o->at, (uint8_t *)value, o->size);
+    return 1;
+}
+
+/* The first of two accesses: a read, done once and kept. */
+static int load(const struct uvm_race_insn *insn, void *context, uint64_t addr, uint32_t size,
+                uint64_t *value) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    struct operand o = {.addr = addr, .size = size, .kind = UVM_EVENT_READ};
+    if (slot->ip == insn->ip && slot->loaded) {
+        *value = value_at(slot->buffer, size);
+        return 1;
+    }
+    if (!access(insn, context, &o, 0, value))
+        return 0;
+    slot->ip = insn->ip;
+    slot->loaded = 1;
+    copy(slot->buffer, (uint8_t *)value, size);
+    return 1;
+}
+
+static int run_stack(const struct uvm_race_insn *insn, void *context) {
+    uint64_t *sp = &UC_REG(context, REG_RSP), value = 0, next = insn->ip + insn->length;
+    struct operand top = {.addr = *sp - 8, .size = 8, .kind = UVM_EVENT_WRITE};
+    switch (insn->kind) {
+    case UVM_INSN_PUSH:
+        value = *reg(context, insn->reg);
+        break;
+    case UVM_INSN_PUSH_IMM:
+        value = insn->imm;
+        break;
+    case UVM_INSN_PUSH_MEM:
+    case UVM_INSN_CALL_MEM:
+        if (!load(insn, context, effective_address(insn, context), 8, &value))
+            return 0;
+        break;
+    case UVM_INSN_CALL:
+        value = insn->imm;
+        break;
+    case UVM_INSN_CALL_REG:
+        value = *reg(context, insn->reg);
+        break;
+    default: /* pops */
+        top.kind = UVM_EVENT_READ;
+        top.addr = insn->kind == UVM_INSN_LEAVE ? UC_REG(context, REG_RBP) : *sp;
+        break;
+    }
+    if (insn->kind >= UVM_INSN_CALL && insn->kind <= UVM_INSN_CALL_MEM) {
+        uint64_t target = value;
+        value = next;
+        next = target;
+    }
+    if (!access(insn, context, &top, 1, &value))
+        return 0;
+    RACE->emulated++;
+    done(context, insn);
+    if (top.kind == UVM_EVENT_WRITE) {
+        *sp -= 8;
+    } else {
+        *sp = top.addr + 8;
+        if (insn->kind == UVM_INSN_POP)
+            *reg(context, insn->reg) = value;
+        else if (insn->kind == UVM_INSN_LEAVE)
+            UC_REG(context, REG_RBP) = value;
+        else {
+            *sp += insn->imm;
+            next = value;
+        }
+    }
+    UC_REG(context, REG_RIP) = next;
+    return 1;
+}
+
+/* a - b, of `size` bytes: the flags. */
+static uint64_t compare_flags(uint64_t a, uint64_t b, unsigned size) {
+    uint64_t flags;
+    unsigned shift = 64 - 8 * size; /* the arithmetic of the high bits is the same */
+    __asm__("cmpq %2,%1\n pushfq\n popq %0" : "=r"(flags) : "r"(a << shift), "r"(b << shift) : "cc");
+    if (shift) { /* but parity and adjust look at the low ones */
+        uint64_t low;
+        __asm__("cmpb %b2,%b1\n pushfq\n popq %0" : "=r"(low) : "q"(a), "q"(b) : "cc");
+        flags = (flags & ~0x14UL) | (low & 0x14UL);
+    }
+    return flags & EFLAGS_ARITHMETIC;
+}
+
+static int run_string(const struct uvm_race_insn *insn, void *context) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    uint64_t *count = &UC_REG(context, REG_RCX), *di = &UC_REG(context, REG_RDI);
+    uint64_t *si = &UC_REG(context, REG_RSI), *ax = &UC_REG(context, REG_RAX);
+    uint64_t *flags = &UC_REG(context, REG_EFLAGS);
+    const int repeated = insn->flags & (UVM_INSN_REPE | UVM_INSN_REPNE);
+    const uint64_t size = insn->size, step = *flags & EFLAGS_DF ? -size : size;
+    const uint64_t mask = size == 8 ? ~0UL : (1UL << 8 * size) - 1;
+    RACE->emulated++;
+    while (!repeated || *count) {
+        uint64_t value = *ax & mask, other = 0;
+        struct operand to = {.addr = *di, .size = size, .kind = UVM_EVENT_WRITE};
+        int reads_si = insn->kind == UVM_INSN_MOVS || insn->kind == UVM_INSN_LODS ||
+                       insn->kind == UVM_INSN_CMPS;
+        if (reads_si && !load(insn, context, *si, size, &value))
+            return 0;
+        if (insn->kind == UVM_INSN_CMPS || insn->kind == UVM_INSN_SCAS) {
+            to.kind = UVM_EVENT_READ;
+            if (!access(insn, context, &to, 1, &other))
+                return 0;
+            *flags = (*flags & ~(uint64_t)EFLAGS_ARITHMETIC) | compare_flags(value, other, size);
+        } else if (insn->kind == UVM_INSN_LODS) {
+            *ax = size == 4 ? value : (*ax & ~mask) | value;
+        } else if (!access(insn, context, &to, 1, &value)) {
+            return 0;
+        }
+        slot->passed = slot->loaded = 0; /* this element is done */
+        if (reads_si)
+            *si += step;
+        if (insn->kind != UVM_INSN_LODS)
+            *di += step;
+        if (!repeated)
+            break;
+        --*count;
+        if (insn->kind >= UVM_INSN_CMPS && *count) {
+            int equal = value == other;
+            if (equal != ((insn->flags & UVM_INSN_REPE) != 0))
+                break;
+        }
+    }
+    done(context, insn);
+    return 1;
+}
+
+int race_fault(uint64_t addr, uint64_t error, void *context) {
+    struct walk walk;
+    if (!tlb_walk(addr, error, &walk))
+        return 0;
+    uint64_t frame = walk.entry & UVM_PTE_ADDR;
+    if (RACE->mode == UVM_RACE_OFF || (error & UVM_PF_INSTR) || frame < RACE->data_offset)
+        return tlb_map(addr, &walk, 0);
+    if (!(walk.entry & UVM_PTE_W)) { /* nobody writes here; or a copy is still to be made */
+        if ((walk.entry & UVM_PTE_COW) && race_listed(addr >> UVM_PAGE_SHIFT)) {
+            MAILBOX->sig = 11;
+            MAILBOX->code = 2;
+            MAILBOX->fault_addr = addr;
+            MAILBOX->fault_error = error | UVM_PF_WRITE;
+            trap(UVM_TRAP_FAULT, context);
+        }
+        return tlb_map(addr, &walk, 0);
+    }
+    if (!touch_page(addr, frame))
+        return tlb_map(addr, &walk, RACE->mode == UVM_RACE_ALL);
+    uint64_t ip = UC_REG(context, REG_RIP);
+    const struct uvm_race_insn *insn = find_insn(ip);
+    int known = insn != 0;
+    for (unsigned i = 0; known && i < insn->length; i++)
+        known = insn->bytes[i] == ((const uint8_t *)ip)[i];
+    if (!known)
+        ask(UVM_RACE_INSN, context, addr, error);
+    struct uvm_race_slot *slot = RACE_SLOT;
+    if (slot->ip != ip)
+        slot->passed = slot->loaded = 0;
+    int ran = 0;
+    if (insn->kind == UVM_INSN_COPY || insn->kind == UVM_INSN_STEP)
+        ran = run_copy(insn, context);
+    else if (insn->kind >= UVM_INSN_PUSH && insn->kind <= UVM_INSN_LEAVE)
+        ran = run_stack(insn, context);
+    else if (insn->kind >= UVM_INSN_MOVS && insn->kind <= UVM_INSN_SCAS)
+        ran = run_string(insn, context);
+    if (!ran)
+        ask(UVM_RACE_REFUSED, context, addr, error);
+    return 1;
+}
+
+/* Which of our copies is the task in?  *offset: how far. */
+static const struct uvm_race_insn *insn_of_copy(uint64_t ip, uint64_t *offset) {
+    uint64_t code = UVM_RACE_BASE + RACE->code_at;
+    if (ip < code || ip >= UVM_RACE_BASE + config.race_size)
+        return 0;
+    *offset = (ip - code) % UVM_RACE_CODE_BYTES;
+    uint64_t start = ip - *offset;
+    uint64_t guest = *(const uint64_t *)(start + UVM_RACE_CODE_BYTES - 8);
+    return find_insn(guest);
+}
+
+int race_step(void *context) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    uint64_t offset, *ip = &UC_REG(context, REG_RIP);
+    if (slot->stepped[0]) {
+        for (unsigned i = 0; i < 2; i++)
+            if (slot->stepped[i])
+                hostcall(__NR_munmap, slot->stepped[i] & PAGE_MASK, UVM_PAGE_SIZE);
+        slot->stepped[0] = slot->stepped[1] = 0;
+        UC_REG(context, REG_EFLAGS) &= ~(uint64_t)EFLAGS_TF;
+        return 1;
+    }
+    const struct uvm_race_insn *insn = insn_of_copy(*ip - 1, &offset);
+    if (!insn || offset <= CODE_SPLIT)
+        return 0;
+    struct operand o = {.addr = slot->target, .size = slot->target_size, .kind = UVM_EVENT_WRITE};
+    int split;
+    --*ip; /* should the kernel be asked, the int3 comes again */
+    if (!resolve(&o, context, &split))
+        return 0;
+    point(insn, context, 1, &o, UVM_EVENT_WRITE, slot->buffer);
+    happens(insn, &o, UVM_EVENT_WRITE);
+    copy(o.at, slot->buffer, o.size);
+    done(context, insn);
+    return 1;
+}
+
+void race_restore_ip(void *context) {
+    uint64_t offset, *ip = &UC_REG(context, REG_RIP);
+    const struct uvm_race_insn *insn = insn_of_copy(*ip, &offset);
+    if (!insn)
+        return;
+    if (offset == 0 || offset == CODE_SPLIT)
+        *ip = insn->ip;
+    else if (offset < CODE_SPLIT)
+        *ip = insn->ip + insn->length;
+}

@@ -1,0 +1,159 @@
+"""The race area: what kernel and shims of a controlled machine share (cshim/include/uvm_race.h)."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from uvm_async._host import ffi, lib
+from uvm_async.arch.physmem import PAGE_SIZE
+from uvm_async.errors import MachineError
+from uvm_async.race.model import Event, Kind
+
+if TYPE_CHECKING:
+    from uvm_async.arch.physmem import Physmem
+
+__all__ = ["AREA_BYTES", "RaceArea"]
+
+NEVER: Final = (1 << 64) - 1
+EVENT: Final = struct.Struct("<QQQIHBB")
+LOCKED: Final = 0x80
+RUN_BYTES: Final = PAGE_SIZE << lib.UVM_MAX_ORDER
+AREA_BYTES: Final = 2 * RUN_BYTES
+"""What a controlled machine needs beside the guest's memory."""
+
+
+def _aligned(size: int) -> int:
+    return -(-size // PAGE_SIZE) * PAGE_SIZE
+
+
+class RaceArea:
+    """Allocated once, on a fresh machine; lives as long as that."""
+
+    def __init__(self, physmem: Physmem) -> None:
+        runs = [
+            lib.uvm_frame_alloc(physmem.handle, lib.UVM_ZONE_DATA, lib.UVM_MAX_ORDER)
+            for _ in range(AREA_BYTES // RUN_BYTES)
+        ]
+        if 0 in runs or any(b != a + RUN_BYTES // PAGE_SIZE for a, b in itertools.pairwise(runs)):
+            raise MachineError("no contiguous memory for the race area")
+        self.physmem = physmem
+        self.offset: int = runs[0] * PAGE_SIZE
+        self.size = AREA_BYTES
+        race = self.race = ffi.cast("struct uvm_race *", physmem.base + self.offset)
+        self._frames = (physmem.size - physmem.data_offset) // PAGE_SIZE
+        tables = (
+            ("owner_at", 8 * self._frames),
+            ("pages_at", 8 * lib.UVM_RACE_PAGES),
+            ("words_at", ffi.sizeof("struct uvm_race_word") * lib.UVM_RACE_WORDS),
+            ("active_at", ffi.sizeof("struct uvm_race_active") * lib.UVM_RACE_ACTIVE),
+            ("insns_at", ffi.sizeof("struct uvm_race_insn") * lib.UVM_RACE_INSNS),
+            ("events_at", EVENT.size * lib.UVM_RACE_EVENTS),
+            ("slots_at", ffi.sizeof("struct uvm_race_slot") * lib.UVM_RACE_SLOTS),
+            ("code_at", lib.UVM_RACE_CODE_BYTES * lib.UVM_RACE_INSNS),
+        )
+        at = PAGE_SIZE
+        for name, size in tables:
+            setattr(race, name, at)
+            at += _aligned(size)
+        if at > self.size:
+            raise MachineError("a controlled machine may not have that much memory")
+        race.data_offset = physmem.data_offset
+        race.ask_at = NEVER
+        race.code_count = 1
+        self.code = int(race.code_at)
+        """Byte offset of the part that is executable in stubs."""
+        self._slots = ffi.cast(
+            "struct uvm_race_slot *", physmem.base + self.offset + int(race.slots_at)
+        )
+        self._active = ffi.cast(
+            "struct uvm_race_active *", physmem.base + self.offset + int(race.active_at)
+        )
+        self._events = self.offset + int(race.events_at)
+
+    # -- an execution
+
+    def begin(self, mode: int) -> None:
+        """A new execution; `mode` is UVM_RACE_OFF, _ALL or _LISTED."""
+        lib.uvm_race_begin(self.race, mode, self._frames)
+
+    def set_task(self, slot: int, task: int) -> None:
+        """The stub of `slot` runs task number `task` from now on."""
+        self._slots[slot].task = task
+
+    def rested(self, slot: int) -> None:
+        """The task of `slot` has been waiting: what it reads again may have changed."""
+        self._slots[slot].repeats = 0
+
+    # -- words
+
+    def active_words(self) -> list[int]:
+        """Words (addr // 8) that are active, or will be from the next execution on; sorted."""
+        table = self._active
+        return sorted(int(table[i].key) for i in range(lib.UVM_RACE_ACTIVE) if table[i].key)
+
+    def activate(self) -> int:
+        """All words found are active from now on; answers how many are so for the first time."""
+        return int(lib.uvm_race_activate(self.race, 1))
+
+    def set_active(self, words: Iterable[int]) -> None:
+        """Exactly these words are active. Raises MachineError if they are too many."""
+        ffi.memmove(self._active, bytes(ffi.sizeof("struct uvm_race_active") * lib.UVM_RACE_ACTIVE),
+                    ffi.sizeof("struct uvm_race_active") * lib.UVM_RACE_ACTIVE)  # fmt: skip
+        self.race.active_count = 0
+        for word in words:
+            if lib.uvm_race_add_active(self.race, word):
+                raise MachineError("too many words are watched")
+        lib.uvm_race_relist(self.race)
+
+    def relist(self) -> None:
+        """Watch the pages of active words, and no others."""
+        lib.uvm_race_relist(self.race)
+
+    # -- instructions
+
+    def install(self, insn: Any, code: bytes) -> None:
+        """Enter a decoded instruction with its out-of-line code (UVM_RACE_CODE_BYTES)."""
+        race = self.race
+        if race.code_count >= lib.UVM_RACE_INSNS:
+            raise MachineError("too many different instructions touch shared memory")
+        insn.number = race.code_count
+        race.code_count += 1
+        at = self.offset + self.code + insn.number * lib.UVM_RACE_CODE_BYTES
+        self.physmem.bytes[at : at + len(code)] = code
+        if lib.uvm_race_add_insn(race, insn):
+            raise MachineError("too many different instructions touch shared memory")
+
+    def code_address(self, number: int) -> int:
+        """Where a stub sees the code of instruction `number`."""
+        return int(lib.UVM_RACE_BASE) + self.code + number * int(lib.UVM_RACE_CODE_BYTES)
+
+    # -- events
+
+    def note(self, event: Event) -> None:
+        """Add an event of the kernel's own to the log."""
+        race = self.race
+        index = race.events
+        if index >= lib.UVM_RACE_EVENTS:
+            race.lost += 1
+            return
+        race.events = index + 1
+        EVENT.pack_into(
+            self.physmem.bytes, self._events + index * EVENT.size, event.ip, event.addr,
+            event.value, race.step & 0xFFFFFFFF, event.task, event.kind, min(event.size, 255),
+        )  # fmt: skip
+
+    def events(self, names: dict[int, str], start: int = 0) -> list[Event]:
+        """The log from event number `start` on. `names` are the calls' by number."""
+        race = self.race
+        at = self._events + start * EVENT.size
+        end = self._events + race.events * EVENT.size
+        result = []
+        for ip, addr, value, _, task, kind, size in EVENT.iter_unpack(self.physmem.bytes[at:end]):
+            locked = bool(kind & LOCKED)
+            kind = Kind(kind & ~LOCKED)
+            call = names.get(value & 0xFFFF, "") if kind in (Kind.CALL, Kind.RETURN) else ""
+            result.append(Event(task, kind, addr, size, ip, call, locked, value))
+        return result

@@ -1,0 +1,271 @@
+"""The policy of a controlled machine: it makes every choice, or has it made.
+
+It numbers tasks in order of birth, knows what each runnable task does next, and
+at each choice point asks a *chooser* (a strategy, behind race/engine.py) unless a
+lease says that the running task may go on.  What was chosen is written down in
+`switches` wherever it differs from the default: whoever runs goes on; if it
+cannot, the runnable task with the next higher number does, cyclically.
+
+Choice points are counted in one place, the race area's `step`, by the shim
+(accesses) and here (calls).  A choice exists only where two tasks can run; the
+points where only one can are counted too, since the shim does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from uvm_async._host import lib
+from uvm_async.arch import registers as r
+from uvm_async.arch.stub import CODE, FAULT_ADDR, FAULT_ERROR, TRAP, TRAP_SYSCALL
+from uvm_async.race.model import Event, Kind, Point
+from uvm_async.sched.clock import VirtualClock
+from uvm_async.sched.policies.base import Policy
+
+if TYPE_CHECKING:
+    from uvm_async.kernel.task import Task
+    from uvm_async.race.area import RaceArea
+
+__all__ = ["Chooser", "Controlled"]
+
+FUTEX: Final = 202
+EXIT: Final = 60
+BIRTHS: Final = frozenset({56, 57, 58, 435})
+"""clone, fork, vfork, clone3"""
+LOCAL_CALLS: Final = frozenset(
+    {9, 10, 11, 12, 13, 14, 25, 28, 39, 60, 96, 102, 104, 107, 108, 131, 158, 186, 201, 204, 218,
+     228, 229, 273, 302, 318, 334}
+)  # fmt: skip
+"""Calls that touch nothing of another task's, or whose end is the event that counts: mmap,
+mprotect, munmap, brk, rt_sigaction, rt_sigprocmask, mremap, madvise, getpid, exit, gettimeofday, getuid and
+kin, sigaltstack, arch_prctl, gettid, time, sched_getaffinity, set_tid_address, clock_gettime,
+clock_getres, set_robust_list, prlimit64, getrandom, rseq."""
+
+
+class Chooser(Protocol):
+    """Who makes the choices of one execution."""
+
+    def choose(self, point: Point) -> int:
+        """The task, one of `point.enabled`, that runs next."""
+
+    def lease(self) -> int:
+        """How many further choice points it may pass without a question."""
+
+    def first_birth(self, task: Task) -> bool:
+        """The first task is about to be born: stop here?"""
+
+    def instruction(self, task: Task, addr: int) -> None:
+        """An instruction touches shared memory that the shim does not know."""
+
+    def refused(self, task: Task, addr: int) -> None:
+        """An instruction cannot be run on shared memory."""
+
+    def over(self, why: str) -> None:
+        """The execution cannot go on: "deadlock", "livelock"."""
+
+
+class Controlled(Policy):
+    """See the module's docstring."""
+
+    controlled = True
+    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"chooser", "area", "calls"})
+
+    def __init__(self, step_limit: int, *, calls_return: bool) -> None:
+        """`step_limit`: choice points after which it is a livelock; `calls_return`: the return from
+        a call is a choice point, too (where accesses are none)."""
+        super().__init__()
+        self.step_limit = step_limit
+        self.calls_return = calls_return
+        self.runnable: list[Task] = []
+        self.numbers: dict[Task, int] = {}
+        self.pending: dict[Task, Event] = {}
+        self.switches: dict[int, int] = {}
+        self.preemptions = 0
+        self.last = 0
+        self.chosen: Task | None = None
+        """Who was chosen when another gave way."""
+        self.in_call: dict[Task, Event] = {}
+        """Who has entered which call."""
+        self.events_seen = 0
+        self.born = False
+        self.chooser: Chooser
+        self.area: RaceArea
+        self.calls: dict[int, str]
+
+    # -- what the scheduler asks
+
+    def enqueue(self, task: Task, *, woken: bool, preempted: bool) -> None:
+        if task not in self.numbers:
+            number = self.numbers[task] = len(self.numbers)
+            assert task.stub is not None or not number
+            if task.stub is not None:
+                self.area.set_task(task.stub.slot, number)
+            self.pending[task] = Event(number, Kind.START)
+        elif task not in self.pending:
+            self.pending[task] = self._return_of(task)
+        self.runnable.append(task)
+        if not preempted:
+            self.area.race.ask_at = 0  # a lease does not cover this
+
+    def pick_next(self) -> Task | None:
+        chosen, self.chosen = self.chosen, None
+        if not self.runnable:
+            return None
+        if chosen is None:
+            step = int(self.area.race.step)
+            self.area.race.step = step + 1
+            chosen = self._choose(step, None)
+        self.runnable.remove(chosen)
+        self._runs(chosen)
+        return chosen
+
+    def __len__(self) -> int:
+        return len(self.runnable)
+
+    def entry_point(self, task: Task) -> bool:
+        stub = task.stub
+        assert stub is not None
+        physmem = task.kernel.physmem
+        if physmem.u32[stub.u32 + TRAP] != TRAP_SYSCALL:
+            return False
+        u64, regs = physmem.u64, stub.regs
+        nr = u64[regs + r.RAX] & 0xFFFFFFFF
+        if not self.born:
+            if nr not in BIRTHS:
+                return False
+            self.born = True
+            if self.chooser.first_birth(task):
+                return False
+        addr = u64[regs + r.RDI] if nr == FUTEX else 0
+        event = self.in_call[task] = Event(
+            self.numbers[task], Kind.CALL, addr, 4 if addr else 0, u64[regs + r.RIP],
+            self.calls.get(nr, str(nr)), value=nr,
+        )  # fmt: skip
+        if nr in LOCAL_CALLS and nr != EXIT:
+            return False
+        if nr != EXIT and self._point(task, event):
+            return True
+        self.area.note(event)
+        return False
+
+    def choice_point(self, task: Task) -> bool:
+        if task not in self.in_call:
+            return False
+        if not self.calls_return or len(self.runnable) == 0:
+            del self.in_call[task]
+            return False
+        event = self._return_of(task)
+        del self.in_call[task]
+        return self._point(task, event)
+
+    def access_point(self, task: Task) -> bool:
+        stub = task.stub
+        assert stub is not None
+        physmem = task.kernel.physmem
+        why = physmem.u32[stub.u32 + CODE]
+        addr = physmem.u64[stub.u64 + FAULT_ADDR]
+        if why == lib.UVM_RACE_INSN:
+            self.chooser.instruction(task, addr)
+            return False
+        if why == lib.UVM_RACE_REFUSED:
+            self.chooser.refused(task, addr)
+            return False
+        what = physmem.u64[stub.u64 + FAULT_ERROR]
+        event = Event(
+            self.numbers[task], Kind(what & 3), addr, what >> 8 & 0xFFFFFF,
+            physmem.u64[stub.regs + r.RIP], "", bool(what >> 32),
+        )  # fmt: skip
+        return self._asked(task, event, int(self.area.race.step) - 1, why == lib.UVM_RACE_SPIN)
+
+    def idle(self) -> None:
+        if self.born and self.numbers:
+            self.chooser.over("deadlock")
+
+    # -- choosing
+
+    def _point(self, task: Task, event: Event) -> bool:
+        """A choice point of the kernel's own."""
+        race = self.area.race
+        step = int(race.step)
+        race.step = step + 1
+        if step >= race.ask_at:
+            return self._asked(task, event, step, False)
+        return False
+
+    def _asked(self, task: Task, event: Event, step: int, spins: bool) -> bool:
+        """Should `task`, which stands before `event`, give way? Notes who runs instead."""
+        if step >= self.step_limit:
+            self.chooser.over("livelock")
+            return False
+        if spins and not self.runnable:
+            self._let_time_pass(task)
+        if not self.runnable:  # no choice until somebody else can run
+            self.area.race.ask_at = self.step_limit
+            return False
+        self.pending[task] = event
+        chosen = self._choose(step, None if spins else task, spinner=task if spins else None)
+        if chosen is task:
+            del self.pending[task]
+            return False
+        self.chosen = chosen
+        return True
+
+    def _return_of(self, task: Task) -> Event:
+        call = self.in_call.get(task)
+        if call is None:
+            return Event(self.numbers[task], Kind.RETURN)
+        return replace(call, kind=Kind.RETURN)
+
+    def _let_time_pass(self, task: Task) -> None:
+        """`task` waits for somebody who sleeps."""
+        kernel = task.kernel
+        deadline = kernel.timers.next_deadline_ns()
+        if deadline is not None and isinstance(kernel.clock, VirtualClock):
+            kernel.clock.advance_to(deadline)
+            kernel.timers.expire(deadline)
+
+    def _choose(self, step: int, current: Task | None, *, spinner: Task | None = None) -> Task:
+        numbers = self.numbers
+        candidates = {numbers[task]: task for task in self.runnable if task is not spinner}
+        if current is not None:
+            candidates[numbers[current]] = current
+        enabled = tuple(sorted(candidates))
+        if len(enabled) == 1:
+            number = enabled[0]
+            self.area.race.ask_at = self.step_limit
+            if spinner is not None:
+                self.area.race.ask_at = 0
+        else:
+            events, self.events_seen = self.events_seen, int(self.area.race.events)
+            point = Point(
+                step,
+                numbers[current] if current is not None else None,
+                enabled,
+                {number: self.pending[candidates[number]] for number in enabled},
+                self.area.events(self.calls, events),
+                self.last,
+            )
+            number = self.chooser.choose(point)
+            lease = self.chooser.lease()
+            self.area.race.ask_at = min(step + 1 + lease, self.step_limit)
+        default = (
+            numbers[current]
+            if current is not None
+            else next((n for n in enabled if n > self.last), enabled[0])
+        )
+        if number != default:
+            self.switches[step] = number
+        if current is not None and number != numbers[current]:
+            self.preemptions += 1
+        return candidates[number]
+
+    def _runs(self, task: Task) -> None:
+        """`task` goes on now: its pending event happens."""
+        event = self.pending.pop(task, None)
+        self.last = self.numbers[task]
+        if task.stub is not None:
+            self.area.set_task(task.stub.slot, self.last)
+            self.area.rested(task.stub.slot)
+        if event is not None and not event.is_access:
+            self.area.note(event)

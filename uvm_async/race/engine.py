@@ -1,0 +1,362 @@
+"""One program, frozen just before its first task is born, and run from there again and again.
+
+`Engine.execute` is one execution under one strategy.  Between two executions the
+kernel's objects and the guest's memory are put back (race/rewind.py) and every
+stub of a task goes back to the pool, blank; nothing is started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from collections.abc import Mapping as MappingType
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from uvm_async._host import lib
+from uvm_async.arch import registers as r
+from uvm_async.arch.regs import load_trap, save_trap, set_pgd
+from uvm_async.arch.stub import PGD
+from uvm_async.errors import MachineError, UsageError
+from uvm_async.fs.procfs.memory import show_maps
+from uvm_async.process import PIPE
+from uvm_async.race.insn import MAX_BYTES, decode
+from uvm_async.race.machine import ControlledMachine
+from uvm_async.race.model import Point, Result
+from uvm_async.race.rewind import MemoryRewind, ObjectRewind
+from uvm_async.race.sources import Mapping, Sources
+from uvm_async.syscalls.numbers import X86_64
+from uvm_async.tty.stream import StreamOut
+
+if TYPE_CHECKING:
+    from uvm_async.arch.stub import Stub
+    from uvm_async.kernel.task import Process, Task
+
+__all__ = ["Engine", "Limits", "NoThreads", "Target"]
+
+CALL_NAMES: Final = {number: name for name, number in X86_64.items()}
+MODES: Final = {
+    "off": lib.UVM_RACE_OFF, "all": lib.UVM_RACE_ALL, "listed": lib.UVM_RACE_LISTED,
+}  # fmt: skip
+GRANULARITIES: Final = ("syscall", "conflict", "all")
+LD_BIND_NOW: Final = {"LD_BIND_NOW": "1"}
+FIRST_BIRTH_S: Final = 120.0
+
+
+class NoThreads(UsageError):
+    """The program ended without ever starting a thread or a process."""
+
+
+class Choices(Protocol):
+    """What the engine wants of a strategy (race/strategies/base.py)."""
+
+    def choose(self, point: Point) -> int:
+        """Who runs next."""
+
+    def lease(self) -> int:
+        """How far without a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be run."""
+
+    args: tuple[str, ...]
+    env: MappingType[str, str] = field(default_factory=lambda: dict(os.environ))
+    cwd: str | None = None
+    input: bytes = b""
+    root: str = "/"
+    memory: str = "128M"
+    cpus: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When an execution is given up."""
+
+    steps: int = 200_000
+    """Choice points: more are a livelock."""
+    host_s: float = 20.0
+    """Seconds of the host: more are a hang."""
+    spin: int = 12
+    """Accesses in a row that were made before, with the same values: more are a spin."""
+
+
+class Engine:
+    """Runs `target` under choices; see the module's docstring. Close it when done."""
+
+    def __init__(
+        self, target: Target, *, granularity: str = "conflict", limits: Limits | None = None
+    ) -> None:
+        if granularity not in GRANULARITIES:
+            raise UsageError(
+                f"unknown granularity {granularity!r}: choose {', '.join(GRANULARITIES)}"
+            )
+        self.target = target
+        self.granularity = granularity
+        self.limits = limits or Limits()
+        self.machine = ControlledMachine(
+            self,
+            calls_return=granularity == "syscall",
+            step_limit=self.limits.steps,
+            root=target.root,
+            memory=target.memory,
+            cpus=target.cpus,
+            seed=target.seed,
+        )
+        self.sources = Sources(())
+        self.executions = 0
+        self.inspect: Callable[[Engine, Result], None] | None = None
+        """Called at the end of each execution, before anything is put back."""
+        self._strategy: Choices | None = None
+        self._over: asyncio.Future[str] | None = None
+        self._born: asyncio.Future[Task] | None = None
+        self._root: Process | None = None
+        self._streams: list[StreamOut] = []
+        self._objects: ObjectRewind
+        self._memory: MemoryRewind
+        self._frame: bytes
+        self.main: Task
+        self._stub: Stub
+        self._status = 0
+        self._ended_by: Task | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Run the program up to its first birth.
+
+        Raises UsageError if it cannot be run, NoThreads if it ends before.
+        """
+        loop = asyncio.get_running_loop()
+        machine = self.machine
+        await machine.start()
+        machine.controlled.calls = CALL_NAMES
+        machine.area.race.spin_limit = self.limits.spin
+        self._born = loop.create_future()
+        try:
+            process = await machine.create_subprocess_exec(
+                *self.target.args, stdin=PIPE, stdout=PIPE, stderr=PIPE,
+                env={**self.target.env, **LD_BIND_NOW}, cwd=self.target.cwd,
+            )  # fmt: skip
+        except OSError as error:
+            raise UsageError(f"cannot run {self.target.args[0]}: {error.strerror}") from None
+        assert process.stdin is not None
+        if self.target.input:
+            process.stdin.write(self.target.input)
+        process.stdin.close()
+        ended = asyncio.ensure_future(process.wait())
+        first: set[asyncio.Future[Any]] = {ended, self._born}
+        done, _ = await asyncio.wait(
+            first, timeout=FIRST_BIRTH_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        if self._born not in done:
+            if ended in done:
+                raise NoThreads(
+                    f"{self.target.args[0]} never starts a thread or a process "
+                    f"(it ended with status {ended.result()}): there is nothing to explore"
+                )
+            ended.cancel()
+            raise UsageError(f"{self.target.args[0]} starts no thread within {FIRST_BIRTH_S:.0f} s")
+        ended.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ended
+        self._freeze(self._born.result(), process)
+
+    def _freeze(self, task: Task, process: Any) -> None:
+        machine = self.machine
+        kernel = machine.kernel
+        if kernel.sched.jobs:
+            raise MachineError("the machine is not at rest before the first birth")
+        self.main = task
+        assert task.stub is not None
+        self._stub = task.stub
+        self._root = task.process
+        for name, _ in process._streams._names:
+            stream = kernel.roots[name]
+            if isinstance(stream, StreamOut):
+                stream.on_data = None
+                self._streams.append(stream)
+        kernel.on_exit = self._on_exit
+        machine._processes.clear()
+        self._frame = save_trap(kernel.physmem, task.stub)
+        area = machine.area
+        self._objects = ObjectRewind(kernel)
+        self._memory = MemoryRewind(kernel.physmem, (area.offset, area.size))
+
+    async def close(self) -> None:
+        """The machine is gone, and with it everything. Idempotent."""
+        await self.machine.close()
+
+    # -- one execution
+
+    async def execute(
+        self, strategy: Choices, *, mode: str = "listed", record: bool = False
+    ) -> Result:
+        """From the first birth to the end. `mode`: "all" finds what tasks share, "listed" watches
+        what is known. `record`: the result has all events."""
+        if self.executions:
+            self._back()
+        self.executions += 1
+        machine = self.machine
+        area = machine.area
+        if self.granularity == "syscall":
+            mode = "off"
+        area.begin(MODES[mode])
+        area.set_task(self._stub.slot, 0)
+        self._strategy = strategy
+        over = self._over = asyncio.get_running_loop().create_future()
+        self._status = 0
+        sched = machine.kernel.sched
+        sched._armed_ns = 0
+        sched.thawed_run()
+        try:
+            async with asyncio.timeout(self.limits.host_s):
+                why = await over
+        except TimeoutError:
+            why = "hang"
+            await self._stop()
+        self._over = None
+        if machine._failure is not None:
+            raise MachineError(f"the machine has failed: {machine._failure!r}")
+        jobs = list(sched.jobs.values())
+        if jobs:
+            await asyncio.wait(jobs)
+        result = self._result(why, record)
+        if self.inspect is not None:
+            self.inspect(self, result)
+        return result
+
+    def _result(self, why: str, record: bool) -> Result:
+        controlled = self.machine.controlled
+        race = self.machine.area.race
+        status = self._status
+        if why == "exit":
+            signo = status & 0x7F
+            failure = signal.Signals(signo).name if signo else ""
+            if not signo and status >> 8:
+                failure = f"exit status {status >> 8}"
+        else:
+            failure = why
+        return Result(
+            failure=failure,
+            status=status,
+            steps=int(race.step),
+            switches=dict(controlled.switches),
+            preemptions=controlled.preemptions,
+            events=self.machine.area.events(CALL_NAMES) if record else [],
+            stdout=bytes(self._streams[0].buffer),
+            stderr=bytes(self._streams[1].buffer),
+        )
+
+    async def _stop(self) -> None:
+        """A task computes and never traps: take it off its vCPU."""
+        sched = self.machine.kernel.sched
+        sched.stopped = True
+        current = sched.vcpus[0].current
+        if current is None or current.stub is None:
+            return
+        self.machine._family.kick(current.stub, preempt=True)  # type: ignore[union-attr]
+        for _ in range(2000):
+            if self.machine.kernel.physmem.u32[current.stub.u32] == lib.UVM_STATE_TRAPPED:
+                return
+            await asyncio.sleep(0.001)
+        raise MachineError("a stub cannot be stopped")
+
+    def _back(self) -> None:
+        """Everything as it was before the first birth."""
+        machine = self.machine
+        kernel = machine.kernel
+        family = machine._family
+        assert family is not None
+        for task in kernel.tasks.values():
+            if task.coroutine is not None:
+                coroutine, task.coroutine = task.coroutine, None
+                coroutine.close()
+            if task.stub is not None:
+                task.stub.task = None
+        self._objects.back()
+        self._memory.back()
+        physmem = kernel.physmem
+        stub = self._stub
+        if stub.dead:
+            stub = self._stub = next(s for s in family.pool if s is not stub)
+        family.pool = sorted(
+            (s for s in family.stubs.values() if s is not stub), key=lambda s: -s.slot
+        )
+        for other in family.pool:
+            other.task = None
+            if physmem.u64[other.u64 + PGD] != physmem.size:
+                lib.uvm_stub_shootdown_all(other.mailbox)
+                physmem.u64[other.u64 + PGD] = physmem.size
+        main = self.main
+        main.stub = stub
+        stub.task = main
+        load_trap(physmem, stub, self._frame, kernel.wake_mask)
+        set_pgd(physmem, stub, main.mm.pgd)
+        lib.uvm_stub_shootdown_all(stub.mailbox)
+
+    # -- what the policy asks (controlled.Chooser)
+
+    def choose(self, point: Point) -> int:
+        assert self._strategy is not None
+        return self._strategy.choose(point)
+
+    def lease(self) -> int:
+        assert self._strategy is not None
+        return self._strategy.lease()
+
+    def first_birth(self, task: Task) -> bool:
+        assert self._born is not None
+        self.machine.kernel.sched.stopped = True
+        self._born.set_result(task)
+        return True
+
+    def over(self, why: str) -> None:
+        self.machine.kernel.sched.stopped = True
+        if self._over is not None and not self._over.done():
+            self._over.set_result(why)
+
+    def _on_exit(self, process: Process, status: int) -> None:
+        if process is self._root:
+            self._status = status
+            self.over("exit")
+
+    def instruction(self, task: Task, addr: int) -> None:
+        stub = task.stub
+        assert stub is not None
+        ip = task.kernel.physmem.u64[stub.regs + r.RIP]
+        code = task.mm.copy_from_user_atomic(ip, MAX_BYTES)
+        area = self.machine.area
+        number = int(area.race.code_count)
+        choice = self.granularity == "all" or not self._is_library(task, ip)
+        insn, out_of_line = decode(code, ip, number, area.code_address(number), choice=choice)
+        area.install(insn, out_of_line)
+
+    def _is_library(self, task: Task, ip: int) -> bool:
+        """Code of libc and its kin; what is mapped is looked up anew if `ip` is not known."""
+        if not self.sources.covers(ip):
+            self.sources = Sources(mappings_of(task))
+        return self.sources.is_library(ip)
+
+    def refused(self, task: Task, addr: int) -> None:
+        stub = task.stub
+        assert stub is not None
+        ip = task.kernel.physmem.u64[stub.regs + r.RIP]
+        self.over(f"the instruction at {ip:#x} cannot be run on shared memory ({addr:#x})")
+
+
+def mappings_of(task: Task) -> list[Mapping]:
+    """What is mapped in a task's memory, as /proc/PID/maps has it."""
+    found = []
+    for line in show_maps(task).decode(errors="surrogateescape").splitlines():
+        extent, _, offset, _, _, *path = line.split(maxsplit=5)
+        start, _, end = extent.partition("-")
+        found.append(
+            Mapping(int(start, 16), int(end, 16), int(offset, 16), path[0] if path else "")
+        )
+    return found

@@ -1,0 +1,254 @@
+"""A program under exploration: an engine, what is known of the program, a judge.
+
+What tasks share is found first: executions under random choices with every page
+watched, until two in a row find nothing new.  From then on the set of watched
+words stands still, but for a look now and then (`LOOK_AGAIN`), for strategies
+that do not need it to stand still.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any, Final
+
+from uvm_async.errors import MachineError
+from uvm_async.race.engine import Engine, Limits, Target, mappings_of
+from uvm_async.race.failure import Failure, cpu_features, file_hash
+from uvm_async.race.model import Event, Kind, Profile, Result, Schedule
+from uvm_async.race.strategies import Strategy, make_strategy
+from uvm_async.race.strategies.replay import Replay
+
+__all__ = ["Checks", "Session"]
+
+MIN_PROFILING: Final = 3
+MAX_PROFILING: Final = 12
+LOOK_AGAIN: Final = 64
+"""Every so many executions one watches every page, unless the strategy is systematic."""
+MAX_INTERLEAVINGS: Final = 1_000_000
+MAX_EVENTS_FOR_PAIRS: Final = 2_000
+
+Predicate = Callable[["Engine", Result], "str | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What counts as a failure besides a death by signal, a deadlock, a livelock."""
+
+    status: int = 0
+    """The exit status that is right."""
+    deterministic: bool = False
+    """Another output than the first execution's is a failure."""
+    predicate: Predicate | None = None
+    """Of the engine (memory, files) and the result at the end of an execution: says what is wrong,
+    or nothing."""
+
+
+class Session:
+    """One program, one strategy. Use as an async context manager."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        strategy: str = "mix",
+        seed: int = 0,
+        granularity: str = "conflict",
+        limits: Limits | None = None,
+        checks: Checks | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.checks = checks or Checks()
+        self.seed = seed
+        self.strategy_name = strategy
+        self.strategy = make_strategy(strategy, seed)
+        self.engine = Engine(target, granularity=granularity, limits=self.limits)
+        self.target = target
+        self.profile = Profile()
+        self.profiled = granularity == "syscall"
+        self.interleavings: dict[int, None] = {}
+        self.executions = 0
+        self._quiet = 0
+        self._expected: tuple[int, bytes, bytes] | None = None
+        self._files: dict[str, str] = {}
+        self._words: tuple[int, ...] = ()
+
+    async def __aenter__(self) -> Session:
+        try:
+            await self.engine.start()
+        except BaseException:
+            await self.engine.close()
+            raise
+        for mapping in mappings_of(self.engine.main):
+            if mapping.path.startswith("/") and mapping.path not in self._files:
+                self._files[mapping.path] = file_hash(mapping.path)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.engine.close()
+
+    @property
+    def finished(self) -> bool:
+        """The strategy has covered all it promised."""
+        return self.strategy.finished
+
+    async def next(self) -> Result:
+        """One more execution, judged."""
+        profiling = not self.profiled
+        look = (
+            not profiling
+            and self.engine.granularity != "syscall"
+            and self.executions % LOOK_AGAIN == LOOK_AGAIN - 1
+            and not _systematic(self.strategy)
+        )
+        strategy = (
+            make_strategy("random", self.seed + self.executions) if profiling else self.strategy
+        )
+        self._words = self._active()
+        strategy.begin(self.profile)
+        mode = "all" if profiling or look else "listed"
+        result = await self._execute(strategy, mode)
+        strategy.end(result)
+        if mode == "all":
+            self._learn()
+        return result
+
+    async def _execute(self, strategy: Strategy, mode: str) -> Result:
+        self.executions += 1
+        result = await self.engine.execute(strategy, mode=mode, record=True)
+        self._note(result)
+        self._judge(result)
+        return result
+
+    def _active(self) -> tuple[int, ...]:
+        if self.engine.granularity == "syscall":
+            return ()
+        return self._words
+
+    def _learn(self) -> None:
+        """What tasks turned out to share is watched from now on."""
+        area = self.engine.machine.area
+        found = area.activate()
+        if found:
+            self._words = tuple(area.active_words())
+        if self.profiled:
+            if found:
+                area.relist()
+            return
+        self._quiet = 0 if found else self._quiet + 1
+        if (self._quiet >= 2 and self.executions >= MIN_PROFILING) or (
+            self.executions >= MAX_PROFILING
+        ):
+            self.profiled = True
+            area.relist()
+
+    def _note(self, result: Result) -> None:
+        """Into the profile; is it an order of events that has not been seen?"""
+        profile = self.profile
+        profile.executions += 1
+        profile.steps = max(profile.steps, result.steps)
+        counts: dict[int, int] = {}
+        for event in result.events:
+            counts[event.task] = counts.get(event.task, 0) + 1
+        for task, count in counts.items():
+            profile.events[task] = max(profile.events.get(task, 0), count)
+        profile.tasks = max(profile.tasks, len(counts))
+        calls = zlib.crc32(repr(_calls(result.events)).encode())
+        order = int(self.engine.machine.area.race.order) ^ calls << 16
+        result.new_interleaving = order not in self.interleavings
+        if result.new_interleaving and len(self.interleavings) < MAX_INTERLEAVINGS:
+            self.interleavings[order] = None
+        if len(result.events) <= MAX_EVENTS_FOR_PAIRS:
+            result.reads_from = _pairs(result.events)
+
+    def _judge(self, result: Result) -> None:
+        """Is it a failure?"""
+        if result.failure.startswith("the instruction at"):
+            raise MachineError(result.failure)
+        checks = self.checks
+        exited = not result.status & 0x7F and result.failure in (
+            "", f"exit status {result.status >> 8}",
+        )  # fmt: skip
+        if exited:
+            status = result.status >> 8
+            result.failure = "" if status == checks.status else f"exit status {status}"
+        if not result.failure and checks.predicate is not None:
+            result.failure = checks.predicate(self.engine, result) or ""
+        if not result.failure and checks.deterministic:
+            outcome = (result.status, result.stdout, result.stderr)
+            if self._expected is None:
+                self._expected = outcome
+            elif outcome != self._expected:
+                result.failure = "another output than before"
+
+    def schedule_of(self, result: Result) -> Schedule:
+        """What replays the execution that has just ended."""
+        return Schedule(dict(result.switches), self._active(), self.engine.granularity)
+
+    async def replay(self, schedule: Schedule, strategy: Strategy | None = None) -> Result:
+        """Run under `schedule` (or, on its words, under `strategy`). `Result.detail` says where it
+        left the schedule, if it did."""
+        area = self.engine.machine.area
+        if schedule.watched != self._words or self.profiled is False:
+            area.set_active(schedule.watched)
+            self._words = schedule.watched
+            self.profiled = True
+        follower = strategy or Replay(schedule, self.seed)
+        follower.begin(self.profile)
+        result = await self._execute(follower, "listed")
+        follower.end(result)
+        if isinstance(follower, Replay) and follower.diverged:
+            result.detail = follower.diverged
+        return result
+
+    def failure(self, result: Result, schedule: Schedule) -> Failure:
+        """For the file."""
+        limits: dict[str, float] = {
+            "steps": self.limits.steps, "host_s": self.limits.host_s, "spin": self.limits.spin,
+        }  # fmt: skip
+        return Failure(
+            target=replace(
+                self.target, cwd=self.target.cwd or os.getcwd(), env=dict(self.target.env)
+            ),
+            schedule=schedule,
+            why=result.failure,
+            status=result.status,
+            stdout=result.stdout,
+            stderr=result.stderr,
+            detail=result.detail,
+            preemptions=result.preemptions,
+            strategy=self.strategy_name,
+            seed=self.seed,
+            execution=self.executions,
+            files=dict(self._files),
+            cpu=cpu_features(),
+            version=version("uvm-async"),
+            limits=limits,
+        )
+
+
+def _systematic(strategy: Strategy) -> bool:
+    return bool(getattr(strategy, "systematic", False))
+
+
+def _calls(events: list[Event]) -> Any:
+    """The order of calls, as far as two executions may differ in it."""
+    return tuple((e.task, e.call) for e in events if e.kind is Kind.CALL)
+
+
+def _pairs(events: list[Event]) -> frozenset[tuple[int, int]]:
+    """Which instruction read what which other wrote."""
+    writer: dict[int, int] = {}
+    pairs: set[tuple[int, int]] = set()
+    for event in events:
+        if event.kind > Kind.UPDATE:
+            continue
+        for word in event.objects:
+            if event.kind != Kind.WRITE:
+                pairs.add((writer.get(word, 0), event.ip))
+            if event.writes:
+                writer[word] = event.ip
+    return frozenset(pairs)
