@@ -49,7 +49,8 @@ void uvm_race_begin(struct uvm_race *race, uint32_t mode, uint64_t frames) {
     race->step = race->hash = race->order = 0;
     race->ask_at = ~0UL;
     race->events = race->lost = 0;
-    race->watched = race->copied = race->emulated = race->stepped = race->taken = race->shared = 0;
+    race->changes = race->watched = race->copied = race->emulated = race->stepped = race->taken =
+        race->shared = 0;
     memset(TABLE(race, uint8_t, slots_at), 0, UVM_RACE_SLOTS * sizeof(struct uvm_race_slot));
     if (mode == UVM_RACE_ALL)
         memset(TABLE(race, uint8_t, owner_at), 0, frames * sizeof(uint64_t));

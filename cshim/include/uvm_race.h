@@ -27,11 +27,14 @@
 #define UVM_RACE_SPIN 2                 /* the same, and the task re-reads what does not change */
 #define UVM_RACE_INSN 3                 /* an instruction that the table does not have */
 #define UVM_RACE_REFUSED 4              /* ... and that cannot be run on a listed page */
+#define UVM_RACE_FOUND 5                /* the task spins on a word that was not active */
+#define UVM_RACE_CALM 6                 /* UVM_RACE_GREEDY has gone on for long enough */
 
 /* uvm_race.mode */
 #define UVM_RACE_OFF 0                  /* nothing is watched */
-#define UVM_RACE_ALL 1                  /* find what tasks share: pages belong to who touches them */
-#define UVM_RACE_LISTED 2               /* watch listed pages only */
+#define UVM_RACE_ALL 1 /* find what tasks share: pages belong to who touches them */
+#define UVM_RACE_LISTED 2 /* watch listed pages only */
+#define UVM_RACE_GREEDY 3 /* ... and list whatever `greedy` touches */
 
 /* Events: kinds (also in mailbox.fault_error, with size << 8 and locked << 32). */
 #define UVM_EVENT_READ 1
@@ -42,65 +45,65 @@
 #define UVM_EVENT_START 6
 
 /* Instructions: how one is run. */
-#define UVM_INSN_COPY 0                 /* a copy of it out of line, gs-relative */
-#define UVM_INSN_PUSH 1                 /* of a register, */
+#define UVM_INSN_COPY 0 /* a copy of it out of line, gs-relative */
+#define UVM_INSN_PUSH 1 /* of a register, */
 #define UVM_INSN_PUSH_IMM 2
 #define UVM_INSN_PUSH_MEM 3
 #define UVM_INSN_POP 4
-#define UVM_INSN_CALL 5                 /* to the address in imm, */
+#define UVM_INSN_CALL 5 /* to the address in imm, */
 #define UVM_INSN_CALL_REG 6
 #define UVM_INSN_CALL_MEM 7
 #define UVM_INSN_RET 8
 #define UVM_INSN_LEAVE 9
-#define UVM_INSN_MOVS 10                /* string instructions, an element at a time */
+#define UVM_INSN_MOVS 10 /* string instructions, an element at a time */
 #define UVM_INSN_STOS 11
 #define UVM_INSN_LODS 12
 #define UVM_INSN_CMPS 13
 #define UVM_INSN_SCAS 14
-#define UVM_INSN_STEP 15                /* single-stepped, its pages open meanwhile */
+#define UVM_INSN_STEP 15 /* single-stepped, its pages open meanwhile */
 #define UVM_INSN_REFUSED 16
 
-#define UVM_INSN_LOCKED 1               /* flags: indivisible, */
-#define UVM_INSN_CHOICE 2               /* may be a choice point, */
-#define UVM_INSN_REPE 4                 /* rep or repe, */
+#define UVM_INSN_LOCKED 1 /* flags: indivisible, */
+#define UVM_INSN_CHOICE 2 /* may be a choice point, */
+#define UVM_INSN_REPE 4 /* rep or repe, */
 #define UVM_INSN_REPNE 8
-#define UVM_INSN_FS 16                  /* segments */
+#define UVM_INSN_FS 16 /* segments */
 #define UVM_INSN_GS 32
 
-#define UVM_RACE_PAGES 8192             /* sizes of the tables: powers of two */
+#define UVM_RACE_PAGES 8192 /* sizes of the tables: powers of two */
 #define UVM_RACE_WORDS 32768
 #define UVM_RACE_ACTIVE 16384
 #define UVM_RACE_INSNS 8192
 #define UVM_RACE_EVENTS 65536
-#define UVM_RACE_CODE_BYTES 64          /* out-of-line code an instruction */
+#define UVM_RACE_CODE_BYTES 64 /* out-of-line code an instruction */
 #define UVM_RACE_DROPS 30
-#define UVM_RACE_SLOTS 256              /* stubs a controlled machine may have */
+#define UVM_RACE_SLOTS 256 /* stubs a controlled machine may have */
 
 struct uvm_race_insn {
-    uint64_t ip;                        /* 0: empty */
-    uint8_t bytes[16];                  /* as it stood in the guest when decoded */
-    uint8_t length, kind, access, flags;/* access: 1 reads, 2 writes, 3 both */
-    uint8_t base, index, scale, reg;    /* register numbers, 16: none */
-    uint32_t size;                      /* bytes accessed */
-    uint32_t number;                    /* its out-of-line code; 0: not installed */
-    int64_t disp;                       /* also the absolute address, ip-relative ones included */
+    uint64_t ip; /* 0: empty */
+    uint8_t bytes[16]; /* as it stood in the guest when decoded */
+    uint8_t length, kind, access, flags; /* access: 1 reads, 2 writes, 3 both */
+    uint8_t base, index, scale, reg; /* register numbers, 16: none */
+    uint32_t size; /* bytes accessed */
+    uint32_t number; /* its out-of-line code; 0: not installed */
+    int64_t disp; /* also the absolute address, ip-relative ones included */
     int64_t imm;
 };
 
-struct uvm_race_word {                  /* by physical word: who has touched it, this execution */
-    uint64_t key;                       /* physmem offset / 8; 0: empty */
-    uint64_t addr;                      /* as the task that touched it last knew it */
+struct uvm_race_word { /* by physical word: who has touched it, this execution */
+    uint64_t key; /* physmem offset / 8; 0: empty */
+    uint64_t addr; /* as the task that touched it last knew it */
     uint32_t execution;
     uint16_t task;
-    uint8_t seen;                       /* UVM_EVENT_READ, WRITE, 4: by two tasks, 8: by code that counts */
+    uint8_t seen; /* UVM_EVENT_READ, WRITE, 4: by two tasks, 8: by code that counts */
     uint8_t pad;
 };
 
-struct uvm_race_active {                /* by guest-virtual word */
-    uint64_t key;                       /* addr / 8; 0: empty */
-    uint32_t active;                    /* 0: found in this execution, active from the next */
+struct uvm_race_active { /* by guest-virtual word */
+    uint64_t key; /* addr / 8; 0: empty */
+    uint32_t active; /* 0: found in this execution, active from the next */
     uint32_t execution;
-    uint64_t hash;                      /* of who touched it, in order, in this execution */
+    uint64_t hash; /* of who touched it, in order, in this execution */
 };
 
 struct uvm_race_event {
@@ -108,43 +111,52 @@ struct uvm_race_event {
     uint32_t step;
     uint16_t task;
     uint8_t kind;
-    uint8_t size;                       /* bytes, at most 255 */
+    uint8_t size; /* bytes, at most 255 */
 };
 
-struct uvm_race_slot {                  /* one stub's */
-    uint64_t ip;                        /* of the instruction under way, if passed or loaded */
-    uint64_t gs;                        /* the guest's own */
-    uint64_t target;                    /* a divided update: where it will be stored, */
+struct uvm_race_ring { /* accesses that a task has made lately */
+    uint32_t repeats; /* in a row that were in here already, unchanged */
+    uint32_t next;
+    uint64_t recent[16];
+};
+
+struct uvm_race_slot { /* one stub's */
+    uint64_t ip; /* of the instruction under way, if passed or loaded */
+    uint64_t gs; /* the guest's own */
+    uint64_t target; /* a divided update: where it will be stored, */
     uint32_t target_size;
     uint16_t task;
-    uint8_t passed;                     /* choice points of that instruction already passed */
-    uint8_t loaded;                     /* buffer holds what it has read */
-    uint32_t repeats;                   /* accesses in a row that were seen before, unchanged */
-    uint32_t ring;
-    uint64_t recent[8];
-    uint64_t stepped[2];                /* pages open for a single step */
+    uint8_t passed; /* choice points of that instruction already passed */
+    uint8_t loaded; /* buffer holds what it has read */
+    struct uvm_race_ring events; /* at choice points, */
+    struct uvm_race_ring others; /* and elsewhere on listed pages */
+    uint64_t stepped[2]; /* pages open for a single step */
     uint32_t drop_count;
     uint32_t drop_pad;
-    uint64_t drops[UVM_RACE_DROPS];     /* pages others have taken from this task's Tlb */
+    uint64_t drops[UVM_RACE_DROPS]; /* pages others have taken from this task's Tlb */
     uint8_t buffer[64];
 };
 
 struct uvm_race {
     uint32_t mode;
     uint32_t execution;
-    uint64_t step;                      /* choice points passed */
-    uint64_t ask_at;                    /* the first one that the kernel is asked at */
-    uint64_t hash;                      /* of all events in order */
-    uint64_t order;                     /* of the order of events word by word: an interleaving */
-    uint32_t events;                    /* in the log */
-    uint32_t lost;                      /* that had no room there */
-    uint32_t spin_limit;                /* repeats that make a spin; 0: none do */
-    uint32_t full;                      /* a table was full */
+    uint64_t step; /* choice points passed */
+    uint64_t ask_at; /* the first one that the kernel is asked at */
+    uint64_t hash; /* of all events in order */
+    uint64_t order; /* of the order of events word by word: an interleaving */
+    uint32_t events; /* in the log */
+    uint32_t lost; /* that had no room there */
+    uint32_t spin_limit; /* repeats that make a spin; 0: none do */
+    uint32_t full; /* a table was full */
+    uint32_t greedy; /* slot; for so many accesses: */
+    uint32_t patience;
+    uint32_t found; /* UVM_RACE_FOUND may still be asked so often */
     uint32_t page_count, active_count, insn_count, code_count;
-    uint64_t watched;                   /* statistics: accesses run here, */
+    uint64_t changes; /* accesses that were no repetition */
+    uint64_t watched; /* statistics: accesses run here, */
     uint64_t copied, emulated, stepped; /* how, */
-    uint64_t taken, shared;             /* pages first touched, pages found shared */
-    uint64_t data_offset;               /* of the data zone in physmem */
+    uint64_t taken, shared; /* pages first touched, pages found shared */
+    uint64_t data_offset; /* of the data zone in physmem */
     uint64_t owner_at, pages_at, words_at, active_at, insns_at, events_at, slots_at, code_at;
 };
 

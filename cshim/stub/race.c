@@ -145,8 +145,8 @@ static void touch_word(uint64_t key, uint64_t addr, unsigned kind, int choice) {
     }
     unsigned task = RACE_SLOT->task, seen = kind | (choice ? SEEN_BY_CHOICE : 0);
     if (w->key != key || w->execution != RACE->execution) {
-        *w = (struct uvm_race_word){.key = key, .addr = addr, .execution = RACE->execution,
-                                    .task = task, .seen = seen};
+        *w = (struct uvm_race_word){
+            .key = key, .addr = addr, .execution = RACE->execution, .task = task, .seen = seen};
         return;
     }
     if (w->task != task)
@@ -166,6 +166,10 @@ static int touch_page(uint64_t addr, uint64_t frame) {
     uint64_t page = addr >> UVM_PAGE_SHIFT;
     if (race_listed(page))
         return 1;
+    if (RACE->mode == UVM_RACE_GREEDY && MAILBOX->slot == RACE->greedy) {
+        list_page(page);
+        return 1;
+    }
     if (RACE->mode != UVM_RACE_ALL)
         return 0;
     uint64_t *owner = &TABLE(uint64_t, owner_at)[(frame - RACE->data_offset) >> UVM_PAGE_SHIFT];
@@ -247,8 +251,8 @@ static int resolve(struct operand *o, void *context, int *split) {
             return 0;
         if (walk.entry & UVM_PTE_W)
             touch_page(addr, frame);
-        uint8_t *at = (uint8_t *)(UVM_RACE_WINDOW + frame - RACE->data_offset +
-                                  (addr & ~PAGE_MASK));
+        uint8_t *at =
+            (uint8_t *)(UVM_RACE_WINDOW + frame - RACE->data_offset + (addr & ~PAGE_MASK));
         if (addr == o->addr)
             o->at = at;
         else if (at != o->at + (addr - o->addr))
@@ -271,32 +275,45 @@ static uint64_t value_at(const uint8_t *at, uint32_t size) {
     return value;
 }
 
-/* Has this task made the same access, with the same value, a moment ago, and
- * often?  Then it waits for somebody else. */
-static int spins(struct uvm_race_slot *slot, uint64_t ip, uint64_t addr, uint64_t value) {
+/* Has this task made the same access, with the same value, a moment ago?  Answers
+ * how many in a row it has. */
+static uint32_t repeats(struct uvm_race_ring *ring, uint64_t ip, uint64_t addr, uint64_t value) {
     uint64_t what = mix(mix(mix(1, ip), addr), value);
-    for (unsigned i = 0; i < 8; i++)
-        if (slot->recent[i] == what) {
-            slot->repeats++;
-            return RACE->spin_limit && slot->repeats >= RACE->spin_limit;
-        }
-    slot->recent[slot->ring++ & 7] = what;
-    slot->repeats = 0;
-    return 0;
+    for (unsigned i = 0; i < sizeof ring->recent / sizeof ring->recent[0]; i++)
+        if (ring->recent[i] == what)
+            return ++ring->repeats;
+    ring->recent[ring->next++ % (sizeof ring->recent / sizeof ring->recent[0])] = what;
+    RACE->changes++;
+    return ring->repeats = 0;
 }
 
-/* The `number`th choice point of the instruction at ip, before access `o`. */
+/* Before access `o` of the instruction at ip: its `number`th choice point, if it
+ * is one.  A task that spins has to let others run, wherever it spins: a loop
+ * in a library is none of the user's choice points, and a word that nobody knew
+ * to be shared has to become active (and the execution begin again). */
 static void point(const struct uvm_race_insn *insn, void *context, unsigned number,
                   const struct operand *o, unsigned kind, const uint8_t *value) {
     struct uvm_race_slot *slot = RACE_SLOT;
-    if (!o->active || !(insn->flags & UVM_INSN_CHOICE))
-        return;
     if (slot->ip == insn->ip && number < slot->passed)
         return;
+    const uint32_t limit = RACE->spin_limit;
+    const int event = o->active && (insn->flags & UVM_INSN_CHOICE);
+    uint32_t same =
+        repeats(event ? &slot->events : &slot->others, insn->ip, o->addr, value_at(value, o->size));
+    int spin = limit && same >= (event ? limit : o->active ? 8 * limit : 100 * limit);
+    if (!event && !spin)
+        return;
+    if (!o->active) {
+        if (!(kind & UVM_EVENT_READ) || !RACE->found)
+            return;
+        RACE->found--;
+        slot->others.repeats = 0;
+        found_active(o->addr >> 3);
+        ask(UVM_RACE_FOUND, context, o->addr, kind);
+    }
     uint64_t step = RACE->step++;
     slot->ip = insn->ip;
     slot->passed = number + 1;
-    int spin = spins(slot, insn->ip, o->addr, value_at(value, o->size));
     if (step >= RACE->ask_at || spin)
         ask(spin ? UVM_RACE_SPIN : UVM_RACE_POINT, context, o->addr,
             kind | (uint64_t)o->size << 8 | (uint64_t)(insn->flags & UVM_INSN_LOCKED) << 32);
@@ -329,10 +346,14 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
         return;
     }
     TABLE(struct uvm_race_event, events_at)
-    [RACE->events++] = (struct uvm_race_event){
-        .ip = insn->ip, .addr = o->addr, .value = value, .step = (uint32_t)RACE->step,
-        .task = slot->task, .kind = kind | (insn->flags & UVM_INSN_LOCKED ? 0x80 : 0),
-        .size = o->size > 255 ? 255 : o->size};
+    [RACE->events++] =
+        (struct uvm_race_event){.ip = insn->ip,
+                                .addr = o->addr,
+                                .value = value,
+                                .step = (uint32_t)RACE->step,
+                                .task = slot->task,
+                                .kind = kind | (insn->flags & UVM_INSN_LOCKED ? 0x80 : 0),
+                                .size = o->size > 255 ? 255 : o->size};
 }
 
 static void done(void *context, const struct uvm_race_insn *insn) {
@@ -381,8 +402,8 @@ static int single_step(void *context, const struct operand *o) {
 
 static int run_copy(const struct uvm_race_insn *insn, void *context) {
     struct uvm_race_slot *slot = RACE_SLOT;
-    struct operand o = {.addr = effective_address(insn, context), .size = insn->size,
-                        .kind = insn->access};
+    struct operand o = {
+        .addr = effective_address(insn, context), .size = insn->size, .kind = insn->access};
     int split;
     if (!resolve(&o, context, &split))
         return 0;
@@ -501,7 +522,10 @@ static int run_stack(const struct uvm_race_insn *insn, void *context) {
 static uint64_t compare_flags(uint64_t a, uint64_t b, unsigned size) {
     uint64_t flags;
     unsigned shift = 64 - 8 * size; /* the arithmetic of the high bits is the same */
-    __asm__("cmpq %2,%1\n pushfq\n popq %0" : "=r"(flags) : "r"(a << shift), "r"(b << shift) : "cc");
+    __asm__("cmpq %2,%1\n pushfq\n popq %0"
+            : "=r"(flags)
+            : "r"(a << shift), "r"(b << shift)
+            : "cc");
     if (shift) { /* but parity and adjust look at the low ones */
         uint64_t low;
         __asm__("cmpb %b2,%b1\n pushfq\n popq %0" : "=r"(low) : "q"(a), "q"(b) : "cc");
@@ -573,6 +597,8 @@ int race_fault(uint64_t addr, uint64_t error, void *context) {
     }
     if (!touch_page(addr, frame))
         return tlb_map(addr, &walk, RACE->mode == UVM_RACE_ALL);
+    if (RACE->mode == UVM_RACE_GREEDY && MAILBOX->slot == RACE->greedy && !RACE->patience--)
+        ask(UVM_RACE_CALM, context, addr, error);
     uint64_t ip = UC_REG(context, REG_RIP);
     const struct uvm_race_insn *insn = find_insn(ip);
     int known = insn != 0;

@@ -23,6 +23,8 @@ VERBS: Final = {
     "calls": "Which system calls there are, and what is missing of each.",
     "demo": "A short tour: processes, pipes, preemption, threads, a disk.",
     "doctor": "What this host offers, and whether machines can run here.",
+    "race": "Look for schedules under which a program fails.",
+    "replay": "Show again how a program failed.",
     "run": "Run a Linux program in a machine.",
 }
 """Name (of the module in uvm_async/cli too) and what `uvm --help` says of it."""

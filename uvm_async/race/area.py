@@ -20,6 +20,7 @@ __all__ = ["AREA_BYTES", "RaceArea"]
 NEVER: Final = (1 << 64) - 1
 EVENT: Final = struct.Struct("<QQQIHBB")
 LOCKED: Final = 0x80
+PATIENCE: Final = 50_000
 RUN_BYTES: Final = PAGE_SIZE << lib.UVM_MAX_ORDER
 AREA_BYTES: Final = 2 * RUN_BYTES
 """What a controlled machine needs beside the guest's memory."""
@@ -72,6 +73,7 @@ class RaceArea:
             "struct uvm_race_active *", physmem.base + self.offset + int(race.active_at)
         )
         self._events = self.offset + int(race.events_at)
+        self._was_mode = 0
 
     # -- an execution
 
@@ -85,7 +87,22 @@ class RaceArea:
 
     def rested(self, slot: int) -> None:
         """The task of `slot` has been waiting: what it reads again may have changed."""
-        self._slots[slot].repeats = 0
+        self._slots[slot].events.repeats = 0
+        self._slots[slot].others.repeats = 0
+
+    def watch_everything_of(self, slot: int) -> None:
+        """Whatever the task of `slot` touches is watched for a while: it does not trap, and may
+        spin on something that is not known to be shared. Its Tlb is to be dropped by the caller."""
+        self.race.greedy = slot
+        self.race.patience = PATIENCE
+        self._was_mode = int(self.race.mode)
+        self.race.mode = lib.UVM_RACE_GREEDY
+
+    def calm(self) -> None:
+        """It does not spin: it computes."""
+        self.race.mode = self._was_mode
+        if self._was_mode == lib.UVM_RACE_LISTED:
+            lib.uvm_race_relist(self.race)
 
     # -- words
 

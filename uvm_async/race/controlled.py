@@ -27,19 +27,23 @@ if TYPE_CHECKING:
     from uvm_async.kernel.task import Task
     from uvm_async.race.area import RaceArea
 
-__all__ = ["Chooser", "Controlled"]
+__all__ = ["FOUND", "Chooser", "Controlled"]
 
 FUTEX: Final = 202
 EXIT: Final = 60
 BIRTHS: Final = frozenset({56, 57, 58, 435})
 """clone, fork, vfork, clone3"""
+VAIN_ROUNDS: Final = 8
+FOUND: Final = "found"
+"""Why an execution is over that spins on a word that is active only from the next one on."""
 LOCAL_CALLS: Final = frozenset(
     {9, 10, 11, 12, 13, 14, 25, 28, 39, 60, 96, 102, 104, 107, 108, 131, 158, 186, 201, 204, 218,
      228, 229, 273, 302, 318, 334}
 )  # fmt: skip
 """Calls that touch nothing of another task's, or whose end is the event that counts: mmap,
-mprotect, munmap, brk, rt_sigaction, rt_sigprocmask, mremap, madvise, getpid, exit, gettimeofday, getuid and
-kin, sigaltstack, arch_prctl, gettid, time, sched_getaffinity, set_tid_address, clock_gettime,
+mprotect, munmap, brk, rt_sigaction, rt_sigprocmask, mremap, madvise, getpid, exit, gettimeofday,
+getuid and kin,
+sigaltstack, arch_prctl, gettid, time, sched_getaffinity, set_tid_address, clock_gettime,
 clock_getres, set_robust_list, prlimit64, getrandom, rseq."""
 
 
@@ -89,6 +93,12 @@ class Controlled(Policy):
         """Who has entered which call."""
         self.events_seen = 0
         self.born = False
+        self.watched_before = -1
+        self.vain = 0
+        """Questions of spinning tasks in a row between which nothing has changed."""
+        self.changes = 0
+        self.looked_at = False
+        """Whether something that did not trap has been looked at closely in this execution."""
         self.chooser: Chooser
         self.area: RaceArea
         self.calls: dict[int, str]
@@ -171,12 +181,33 @@ class Controlled(Policy):
         if why == lib.UVM_RACE_REFUSED:
             self.chooser.refused(task, addr)
             return False
+        if why == lib.UVM_RACE_FOUND:
+            self.chooser.over(FOUND)
+            return False
+        if why == lib.UVM_RACE_CALM:
+            self.area.calm()
+            lib.uvm_stub_shootdown_all(stub.mailbox)
+            return False
         what = physmem.u64[stub.u64 + FAULT_ERROR]
         event = Event(
             self.numbers[task], Kind(what & 3), addr, what >> 8 & 0xFFFFFF,
             physmem.u64[stub.regs + r.RIP], "", bool(what >> 32),
         )  # fmt: skip
         return self._asked(task, event, int(self.area.race.step) - 1, why == lib.UVM_RACE_SPIN)
+
+    def stuck(self, task: Task) -> bool:
+        stub = task.stub
+        race = self.area.race
+        if not self.born or stub is None or race.mode in (lib.UVM_RACE_OFF, lib.UVM_RACE_GREEDY):
+            return False
+        progress = int(race.watched)
+        if progress == self.watched_before and not self.looked_at:
+            self.looked_at = True
+            self.area.watch_everything_of(stub.slot)
+            lib.uvm_stub_shootdown_all(stub.mailbox)
+            task.kernel.family.kick(stub, preempt=True)
+        self.watched_before = progress
+        return False
 
     def idle(self) -> None:
         if self.born and self.numbers:
@@ -198,8 +229,9 @@ class Controlled(Policy):
         if step >= self.step_limit:
             self.chooser.over("livelock")
             return False
-        if spins and not self.runnable:
-            self._let_time_pass(task)
+        if spins and self._in_vain(task):
+            self.chooser.over("livelock")
+            return False
         if not self.runnable:  # no choice until somebody else can run
             self.area.race.ask_at = self.step_limit
             return False
@@ -217,13 +249,23 @@ class Controlled(Policy):
             return Event(self.numbers[task], Kind.RETURN)
         return replace(call, kind=Kind.RETURN)
 
-    def _let_time_pass(self, task: Task) -> None:
-        """`task` waits for somebody who sleeps."""
+    def _in_vain(self, task: Task) -> bool:
+        """`task` spins. Does everybody, so that nothing can change any more?"""
+        changes = int(self.area.race.changes)
+        if changes != self.changes:
+            self.changes = changes
+            self.vain = 0
+        self.vain += 1
+        if self.runnable and self.vain < VAIN_ROUNDS * (len(self.runnable) + 1):
+            return False
         kernel = task.kernel
         deadline = kernel.timers.next_deadline_ns()
         if deadline is not None and isinstance(kernel.clock, VirtualClock):
-            kernel.clock.advance_to(deadline)
+            kernel.clock.advance_to(deadline)  # somebody who sleeps may change something
             kernel.timers.expire(deadline)
+            self.vain = 0
+            return False
+        return self.vain >= VAIN_ROUNDS * (len(self.runnable) + 1) and kernel.may_jump()
 
     def _choose(self, step: int, current: Task | None, *, spinner: Task | None = None) -> Task:
         numbers = self.numbers

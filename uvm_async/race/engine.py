@@ -108,6 +108,8 @@ class Engine:
             cpus=target.cpus,
             seed=target.seed,
         )
+        self.maps: list[Mapping] = []
+        """What was mapped before the first birth."""
         self.sources = Sources(())
         self.executions = 0
         self.inspect: Callable[[Engine, Result], None] | None = None
@@ -183,6 +185,8 @@ class Engine:
                 self._streams.append(stream)
         kernel.on_exit = self._on_exit
         machine._processes.clear()
+        self.maps = mappings_of(task)
+        self.sources = Sources(self.maps)
         self._frame = save_trap(kernel.physmem, task.stub)
         area = machine.area
         self._objects = ObjectRewind(kernel)
@@ -207,6 +211,7 @@ class Engine:
         if self.granularity == "syscall":
             mode = "off"
         area.begin(MODES[mode])
+        area.race.found = 1
         area.set_task(self._stub.slot, 0)
         self._strategy = strategy
         over = self._over = asyncio.get_running_loop().create_future()
@@ -336,6 +341,14 @@ class Engine:
         choice = self.granularity == "all" or not self._is_library(task, ip)
         insn, out_of_line = decode(code, ip, number, area.code_address(number), choice=choice)
         area.install(insn, out_of_line)
+
+    def processes(self) -> dict[int, int]:
+        """task -> the task that leads its process: who shares all memory with whom."""
+        leaders: dict[int, int] = {}
+        result: dict[int, int] = {}
+        for task, number in self.machine.controlled.numbers.items():
+            result[number] = leaders.setdefault(task.process.pid, number)
+        return result
 
     def _is_library(self, task: Task, ip: int) -> bool:
         """Code of libc and its kin; what is mapped is looked up anew if `ip` is not known."""

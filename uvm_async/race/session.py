@@ -8,6 +8,7 @@ that do not need it to stand still.
 
 from __future__ import annotations
 
+import importlib
 import os
 import zlib
 from collections.abc import Callable
@@ -15,15 +16,19 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Final
 
-from uvm_async.errors import MachineError
+from uvm_async.errors import MachineError, UsageError
+from uvm_async.race.controlled import FOUND
 from uvm_async.race.engine import Engine, Limits, Target, mappings_of
 from uvm_async.race.failure import Failure, cpu_features, file_hash
+from uvm_async.race.happens_before import find_races
 from uvm_async.race.model import Event, Kind, Profile, Result, Schedule
 from uvm_async.race.strategies import Strategy, make_strategy
 from uvm_async.race.strategies.replay import Replay
 
-__all__ = ["Checks", "Session"]
+__all__ = ["Checks", "Session", "load_predicate"]
 
+MAX_FOUND: Final = 100
+"""So many words may be found by spinning on them, one at a time."""
 MIN_PROFILING: Final = 3
 MAX_PROFILING: Final = 12
 LOOK_AGAIN: Final = 64
@@ -45,6 +50,8 @@ class Checks:
     predicate: Predicate | None = None
     """Of the engine (memory, files) and the result at the end of an execution: says what is wrong,
     or nothing."""
+    fail_on_race: bool = False
+    """A data race (race/happens_before.py) is a failure, whatever came of it."""
 
 
 class Session:
@@ -59,7 +66,9 @@ class Session:
         granularity: str = "conflict",
         limits: Limits | None = None,
         checks: Checks | None = None,
+        words: tuple[int, ...] = (),
     ) -> None:
+        """`words` are known to be shared: finding out is shorter then."""
         self.limits = limits or Limits()
         self.checks = checks or Checks()
         self.seed = seed
@@ -74,7 +83,7 @@ class Session:
         self._quiet = 0
         self._expected: tuple[int, bytes, bytes] | None = None
         self._files: dict[str, str] = {}
-        self._words: tuple[int, ...] = ()
+        self._words = words
 
     async def __aenter__(self) -> Session:
         try:
@@ -82,6 +91,8 @@ class Session:
         except BaseException:
             await self.engine.close()
             raise
+        if self._words:
+            self.engine.machine.area.set_active(self._words)
         for mapping in mappings_of(self.engine.main):
             if mapping.path.startswith("/") and mapping.path not in self._files:
                 self._files[mapping.path] = file_hash(mapping.path)
@@ -89,6 +100,20 @@ class Session:
 
     async def __aexit__(self, *error: object) -> None:
         await self.engine.close()
+
+    @property
+    def words(self) -> int:
+        """Words of memory that are watched."""
+        return len(self._words)
+
+    @property
+    def active_words(self) -> tuple[int, ...]:
+        """Which."""
+        return self._words
+
+    def forget(self, executions: int) -> None:
+        """These were not for exploring."""
+        self.executions -= executions
 
     @property
     def finished(self) -> bool:
@@ -107,7 +132,6 @@ class Session:
         strategy = (
             make_strategy("random", self.seed + self.executions) if profiling else self.strategy
         )
-        self._words = self._active()
         strategy.begin(self.profile)
         mode = "all" if profiling or look else "listed"
         result = await self._execute(strategy, mode)
@@ -118,10 +142,22 @@ class Session:
 
     async def _execute(self, strategy: Strategy, mode: str) -> Result:
         self.executions += 1
-        result = await self.engine.execute(strategy, mode=mode, record=True)
+        for _ in range(MAX_FOUND):
+            result = await self.engine.execute(strategy, mode=mode, record=True)
+            if result.failure != FOUND:
+                break
+            self._words = self._with_found()  # and once more, from the start
+            strategy.begin(self.profile)
         self._note(result)
         self._judge(result)
         return result
+
+    def _with_found(self) -> tuple[int, ...]:
+        """A task has spun on a word that was not known to be shared: now it is."""
+        area = self.engine.machine.area
+        area.activate()
+        area.relist()
+        return tuple(area.active_words())
 
     def _active(self) -> tuple[int, ...]:
         if self.engine.granularity == "syscall":
@@ -177,12 +213,26 @@ class Session:
             result.failure = "" if status == checks.status else f"exit status {status}"
         if not result.failure and checks.predicate is not None:
             result.failure = checks.predicate(self.engine, result) or ""
+        if not result.failure and checks.fail_on_race:
+            result.failure = self._race(result)
         if not result.failure and checks.deterministic:
             outcome = (result.status, result.stdout, result.stderr)
             if self._expected is None:
                 self._expected = outcome
             elif outcome != self._expected:
                 result.failure = "another output than before"
+
+    def _race(self, result: Result) -> str:
+        sources = self.engine.sources
+        races = find_races(
+            result.events, is_library=sources.is_library, processes=self.engine.processes()
+        )
+        accused = [race for race in races if race.accuses]
+        if not accused:
+            return ""
+        race = accused[0]
+        first, second = (sources.place(e.ip).where for e in (race.first, race.second))
+        return f"{race.verdict.value} on {sources.address(race.first.addr)}: {first}, {second}"
 
     def schedule_of(self, result: Result) -> Schedule:
         """What replays the execution that has just ended."""
@@ -228,6 +278,18 @@ class Session:
             version=version("uvm-async"),
             limits=limits,
         )
+
+
+def load_predicate(name: str) -> Predicate:
+    """The predicate "package.module:function". Raises UsageError."""
+    module, _, attribute = name.partition(":")
+    try:
+        found: Predicate = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"no predicate {name!r} (package.module:function): {error}") from None
+    if not callable(found):
+        raise UsageError(f"{name!r} is no function")
+    return found
 
 
 def _systematic(strategy: Strategy) -> bool:

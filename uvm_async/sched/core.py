@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvm_async._host import lib
 from uvm_async.arch.placement import Placement
-from uvm_async.arch.stub import STATE, TRAP, TRAP_RACE
+from uvm_async.arch.stub import STATE, TRAP, TRAP_PREEMPT, TRAP_RACE
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.state import TaskState
 from uvm_async.state import Entity
@@ -46,6 +46,7 @@ FOLLOW_MASK: Final = 0xFF
 """Every so many traps: has the host moved the loop's thread?"""
 
 TRAPPED: Final[int] = lib.UVM_STATE_TRAPPED
+UNTIMED: Final = frozenset({TRAP_RACE, TRAP_PREEMPT})
 
 READY = TaskState.READY
 RUNNING = TaskState.RUNNING
@@ -331,15 +332,16 @@ class Scheduler(Entity):
         task.state = KERNEL
         task.phase = "trap"
         task.kicked_ns = 0
-        if kernel.physmem.u32[stub.u32 + TRAP] == TRAP_RACE:
-            self._on_race_trap(task, vcpu)
+        kind = kernel.physmem.u32[stub.u32 + TRAP]
+        clock_virtual = kernel.clock.virtual
+        if clock_virtual and kind in UNTIMED:
+            self._on_untimed_trap(task, vcpu, kind)
             return
         self.traps += 1
         if not self.traps & FOLLOW_MASK:
             self.placement.follow()
             self.placement.place(stub, vcpu.index)
         kernel.clock.on_trap()
-        clock_virtual = kernel.clock.virtual
         if clock_virtual:
             kernel.note_trap(task)
         now = kernel.clock.monotonic_ns()
@@ -362,11 +364,12 @@ class Scheduler(Entity):
         finally:
             self._active = False
 
-    def _on_race_trap(self, task: Task, vcpu: VCpu) -> None:
-        """The shim of a controlled machine asks whether the task may go on. Time does not pass: how
-        often it asks depends on who is searching."""
+    def _on_untimed_trap(self, task: Task, vcpu: VCpu, kind: int) -> None:
+        """The shim of a controlled machine asks whether the task may go on, or the watchdog has
+        stopped it. Virtual time does not pass, and the trace does not tell: how often the one comes
+        depends on who is searching, the other on the host."""
         task.phase = "user"
-        if self.policy.access_point(task):
+        if kind == TRAP_RACE and self.policy.access_point(task):
             self._give_way(task, vcpu)
             return
         if self.stopped:
@@ -439,16 +442,18 @@ class Scheduler(Entity):
         A run that is no longer repeatable anyhow has a tick from then on (see `_arm`).
         """
         vcpu = self.vcpus[0]
-        stuck = vcpu.current is not None and vcpu.current.state is RUNNING
+        current = vcpu.current
+        seen, self._watched_traps = self._watched_traps, self.traps
+        if current is None or current.state is not RUNNING or seen != self.traps:
+            return
         deadline = self.kernel.timers.next_deadline_ns()
         awaited = len(self.policy) > 0 or deadline is not None
-        if stuck and awaited and self._watched_traps == self.traps:
+        if awaited and self.policy.stuck(current):
             self.kernel.deterministic = False
             if deadline is not None and isinstance(self.kernel.clock, VirtualClock):
                 self.kernel.clock.advance_to(deadline)
                 self.kernel.timers.expire(deadline)
             self.resched(vcpu)
-        self._watched_traps = self.traps
 
     # -- running
 

@@ -67,6 +67,10 @@ class Policy(Entity):
         """Controlled machines: should `task`, about to touch shared memory, give way?"""
         return False
 
+    def stuck(self, task: Task) -> bool:
+        """Under a virtual clock: `task` has not trapped for a while. Should it be made to?"""
+        return True
+
     def idle(self) -> None:
         """Under a virtual clock: nobody is runnable, and no timer will change that."""
 
