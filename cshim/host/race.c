@@ -61,34 +61,34 @@ void uvm_race_relist(struct uvm_race *race) {
     memset(TABLE(race, uint8_t, pages_at), 0, UVM_RACE_PAGES * sizeof(uint64_t));
     race->page_count = 0;
     for (uint32_t i = 0; i < UVM_RACE_ACTIVE; i++)
-        if (active[i].key && active[i].active)
+        if (active[i].key && active[i].active == UVM_WORD_ACTIVE)
             list_page(race, active[i].key >> (UVM_PAGE_SHIFT - 3));
 }
 
-uint32_t uvm_race_activate(struct uvm_race *race, int active) {
-    struct uvm_race_active *table = TABLE(race, struct uvm_race_active, active_at);
-    uint32_t changed = 0;
-    for (uint32_t i = 0; i < UVM_RACE_ACTIVE; i++)
-        if (table[i].key && (int)table[i].active != active) {
-            table[i].active = active;
-            changed++;
+uint32_t uvm_race_found(struct uvm_race *race, uint64_t *keys, uint8_t *user, uint32_t max) {
+    const struct uvm_race_active *table = TABLE(race, const struct uvm_race_active, active_at);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < UVM_RACE_ACTIVE && n < max; i++)
+        if (table[i].key && table[i].active == UVM_WORD_FOUND) {
+            keys[n] = table[i].key;
+            user[n++] = (uint8_t)table[i].user;
         }
-    return changed;
+    return n;
 }
 
-int uvm_race_add_active(struct uvm_race *race, uint64_t key) {
+int uvm_race_set_word(struct uvm_race *race, uint64_t key, uint32_t state) {
     struct uvm_race_active *table = TABLE(race, struct uvm_race_active, active_at);
     if (!key || race->active_count >= UVM_RACE_ACTIVE / 2)
         return -1;
     for (uint64_t i = mix(0, key);; i++) {
         struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
         if (entry->key == key) {
-            entry->active = 1;
+            entry->active = state;
             return 0;
         }
         if (!entry->key) {
             entry->key = key;
-            entry->active = 1;
+            entry->active = state;
             race->active_count++;
             return 0;
         }

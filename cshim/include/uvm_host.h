@@ -141,9 +141,10 @@ void uvm_copy_ranges(struct uvm_physmem *pm, const uint64_t *ranges, uint32_t n,
 void uvm_race_begin(struct uvm_race *race, uint32_t mode, uint64_t frames);
 /* List exactly the pages that hold active words. */
 void uvm_race_relist(struct uvm_race *race);
-/* All words found are active from now on, or none is; answers how many changed. */
-uint32_t uvm_race_activate(struct uvm_race *race, int active);
-int uvm_race_add_active(struct uvm_race *race, uint64_t key);         /* 0; -1: no room */
+/* Words found since: their keys (addr / 8), and whether user code touches them; at most
+ * max.  Answers how many. */
+uint32_t uvm_race_found(struct uvm_race *race, uint64_t *keys, uint8_t *user, uint32_t max);
+int uvm_race_set_word(struct uvm_race *race, uint64_t key, uint32_t state); /* 0; -1: no room */
 int uvm_race_add_insn(struct uvm_race *race, const struct uvm_race_insn *insn); /* replaces */
 
 /* ---- launch.c: starting the nursery */

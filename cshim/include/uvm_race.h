@@ -44,6 +44,10 @@
 #define UVM_EVENT_RETURN 5
 #define UVM_EVENT_START 6
 
+#define UVM_WORD_FOUND 0                /* in this execution; active from the next, */
+#define UVM_WORD_ACTIVE 1
+#define UVM_WORD_IGNORED 2              /* or not: a library's own affair */
+
 /* Instructions: how one is run. */
 #define UVM_INSN_COPY 0 /* a copy of it out of line, gs-relative */
 #define UVM_INSN_PUSH 1 /* of a register, */
@@ -69,6 +73,7 @@
 #define UVM_INSN_REPNE 8
 #define UVM_INSN_FS 16 /* segments */
 #define UVM_INSN_GS 32
+#define UVM_INSN_USER 64                 /* no code of a library */
 
 #define UVM_RACE_PAGES 8192 /* sizes of the tables: powers of two */
 #define UVM_RACE_WORDS 32768
@@ -100,9 +105,11 @@ struct uvm_race_word { /* by physical word: who has touched it, this execution *
 };
 
 struct uvm_race_active { /* by guest-virtual word */
-    uint64_t key; /* addr / 8; 0: empty */
-    uint32_t active; /* 0: found in this execution, active from the next */
+    uint64_t key;        /* addr / 8; 0: empty */
+    uint32_t active;     /* UVM_WORD_* */
+    uint32_t user;       /* touched by code that is no library's */
     uint32_t execution;
+    uint32_t pad;
     uint64_t hash; /* of who touched it, in order, in this execution */
 };
 

@@ -29,6 +29,7 @@
 #define SHARED_PAGE 0xfff
 #define SEEN_BY_TWO 4
 #define SEEN_BY_CHOICE 8
+#define SEEN_BY_USER 16
 #define CODE_SPLIT 32 /* within an instruction's code: the variant that ends in int3 */
 #define REG_RCX 14
 #define REG_RSP 15
@@ -97,7 +98,7 @@ static struct uvm_race_active *find_active(uint64_t key) {
 }
 
 /* The word will be active from the next execution on. */
-static void found_active(uint64_t key) {
+static void found_active(uint64_t key, int user) {
     struct uvm_race_active *table = TABLE(struct uvm_race_active, active_at);
     if (RACE->active_count >= UVM_RACE_ACTIVE / 2) {
         RACE->full = 1;
@@ -105,13 +106,18 @@ static void found_active(uint64_t key) {
     }
     for (uint64_t i = mix(0, key);; i++) {
         struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
-        if (entry->key == key)
-            return;
         if (!entry->key) {
             entry->key = key;
             RACE->active_count++;
-            return;
+        } else if (entry->key != key) {
+            continue;
         }
+        if (user && !entry->user) {
+            entry->user = 1;
+            if (entry->active == UVM_WORD_IGNORED)
+                entry->active = UVM_WORD_FOUND;
+        }
+        return;
     }
 }
 
@@ -130,7 +136,7 @@ static const struct uvm_race_insn *find_insn(uint64_t ip) {
 
 /* Note an access to the physical word `key`, which the task knows as `addr`.
  * Words that only library code touches are not worth a choice, nor a fault. */
-static void touch_word(uint64_t key, uint64_t addr, unsigned kind, int choice) {
+static void touch_word(uint64_t key, uint64_t addr, unsigned kind, unsigned flags) {
     struct uvm_race_word *table = TABLE(struct uvm_race_word, words_at), *w;
     uint64_t i = mix(0, key);
     unsigned probes = 0;
@@ -143,7 +149,8 @@ static void touch_word(uint64_t key, uint64_t addr, unsigned kind, int choice) {
             return;
         }
     }
-    unsigned task = RACE_SLOT->task, seen = kind | (choice ? SEEN_BY_CHOICE : 0);
+    unsigned task = RACE_SLOT->task, seen = kind | (flags & UVM_INSN_CHOICE ? SEEN_BY_CHOICE : 0) |
+                                            (flags & UVM_INSN_USER ? SEEN_BY_USER : 0);
     if (w->key != key || w->execution != RACE->execution) {
         *w = (struct uvm_race_word){
             .key = key, .addr = addr, .execution = RACE->execution, .task = task, .seen = seen};
@@ -153,8 +160,8 @@ static void touch_word(uint64_t key, uint64_t addr, unsigned kind, int choice) {
         w->seen |= SEEN_BY_TWO;
     w->seen |= seen;
     if ((w->seen & SEEN_BY_TWO) && (w->seen & UVM_EVENT_WRITE) && (w->seen & SEEN_BY_CHOICE)) {
-        found_active(addr >> 3);
-        found_active(w->addr >> 3);
+        found_active(addr >> 3, w->seen & SEEN_BY_USER);
+        found_active(w->addr >> 3, w->seen & SEEN_BY_USER);
     }
     w->task = task;
     w->addr = addr;
@@ -262,7 +269,7 @@ static int resolve(struct operand *o, void *context, int *split) {
     uint32_t words = 0;
     for (uint64_t word = o->addr >> 3; word <= last >> 3 && words < 64; word++, words++) {
         const struct uvm_race_active *entry = find_active(word);
-        if (entry && entry->active)
+        if (entry && entry->active == UVM_WORD_ACTIVE)
             o->active = 1;
     }
     return 1;
@@ -308,7 +315,7 @@ static void point(const struct uvm_race_insn *insn, void *context, unsigned numb
             return;
         RACE->found--;
         slot->others.repeats = 0;
-        found_active(o->addr >> 3);
+        found_active(o->addr >> 3, 1);
         ask(UVM_RACE_FOUND, context, o->addr, kind);
     }
     uint64_t step = RACE->step++;
@@ -329,9 +336,9 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
     for (uint64_t word = o->addr >> 3; word <= (o->addr + o->size - 1) >> 3 && words < 64;
          word++, words++) {
         if (RACE->mode == UVM_RACE_ALL)
-            touch_word((phys >> 3) + words + 1, word << 3, kind, insn->flags & UVM_INSN_CHOICE);
+            touch_word((phys >> 3) + words + 1, word << 3, kind, insn->flags);
         struct uvm_race_active *entry = o->active ? find_active(word) : 0;
-        if (entry && entry->active) {
+        if (entry && entry->active == UVM_WORD_ACTIVE) {
             uint64_t was = entry->execution == RACE->execution ? entry->hash : 0;
             entry->execution = RACE->execution;
             entry->hash = mix(was, (uint64_t)slot->task << 48 ^ insn->ip ^ (uint64_t)kind << 60);

@@ -46,6 +46,7 @@ CLONE_DETACHED: Final = 0x400000
 CLONE_CHILD_SETTID: Final = 0x1000000
 NEW_NAMESPACES: Final = 0x7E020000 | 0x80
 RLIMIT_NPROC: Final = 6
+STACK_TOP_BYTES: Final = 64
 
 
 @dataclass(slots=True)
@@ -89,6 +90,8 @@ async def do_clone(task: Task, args: CloneArgs) -> int:
     flags = args.flags
     _check(flags)
     kernel = task.kernel
+    if kernel.stack_gap_bytes and flags & CLONE_VM and args.stack:
+        await _lower_stack(task, args)
     if flags & CLONE_PIDFD:
         await _check_pidfd(task, args)
     stub = await kernel.acquire_stub()
@@ -111,6 +114,21 @@ async def do_clone(task: Task, args: CloneArgs) -> int:
     if flags & CLONE_VFORK:
         return await _vfork_wait(task, task.restart)
     return child.pid
+
+
+async def _lower_stack(task: Task, args: CloneArgs) -> None:
+    """Controlled machines: a thread's stack begins `stack_gap_bytes` lower than asked, so that it
+    shares no page with what its creator has written above (glibc's struct pthread). What stands
+    at the top (clone(3)'s function and argument) moves along."""
+    gap = task.kernel.stack_gap_bytes
+    lower = args.stack - gap
+    vma = task.mm.find(lower)
+    if vma is None or not vma.start <= lower - 4 * gap or args.stack > vma.end:
+        return
+    top = task.mm.copy_from_user_atomic(args.stack, min(STACK_TOP_BYTES, vma.end - args.stack))
+    if top:
+        await task.mm.copy_to_user(lower, top)
+    args.stack = lower
 
 
 async def _check_pidfd(task: Task, args: CloneArgs) -> None:

@@ -138,6 +138,8 @@ class Kernel(Entity):
         self.hwcap = 0
         self.hwcap2 = 0
         self.min_signal_stack = 2048
+        self.stack_gap_bytes = 0
+        """How far below the stack that it was given a thread starts (see kernel/fork.py)."""
         self.deterministic = True
         self.host_trees: list[Any] = []
         """Super blocks of host directories: they hold host descriptors."""

@@ -107,13 +107,26 @@ class RaceArea:
     # -- words
 
     def active_words(self) -> list[int]:
-        """Words (addr // 8) that are active, or will be from the next execution on; sorted."""
+        """Words (addr // 8) that are active; sorted."""
         table = self._active
-        return sorted(int(table[i].key) for i in range(lib.UVM_RACE_ACTIVE) if table[i].key)
+        return sorted(
+            int(table[i].key)
+            for i in range(lib.UVM_RACE_ACTIVE)
+            if table[i].key and table[i].active == lib.UVM_WORD_ACTIVE
+        )
 
-    def activate(self) -> int:
-        """All words found are active from now on; answers how many are so for the first time."""
-        return int(lib.uvm_race_activate(self.race, 1))
+    def found(self) -> list[tuple[int, bool]]:
+        """Words that tasks have turned out to share, and whether user code touches them; sorted."""
+        keys = ffi.new("uint64_t[]", lib.UVM_RACE_ACTIVE)
+        user = ffi.new("uint8_t[]", lib.UVM_RACE_ACTIVE)
+        count = lib.uvm_race_found(self.race, keys, user, lib.UVM_RACE_ACTIVE)
+        return sorted((int(keys[i]), bool(user[i])) for i in range(count))
+
+    def settle(self, word: int, *, active: bool) -> None:
+        """A word that was found is active from now on, or ignored."""
+        state = lib.UVM_WORD_ACTIVE if active else lib.UVM_WORD_IGNORED
+        if lib.uvm_race_set_word(self.race, word, state):
+            raise MachineError("too many words are watched")
 
     def set_active(self, words: Iterable[int]) -> None:
         """Exactly these words are active. Raises MachineError if they are too many."""
@@ -121,8 +134,7 @@ class RaceArea:
                     ffi.sizeof("struct uvm_race_active") * lib.UVM_RACE_ACTIVE)  # fmt: skip
         self.race.active_count = 0
         for word in words:
-            if lib.uvm_race_add_active(self.race, word):
-                raise MachineError("too many words are watched")
+            self.settle(word, active=True)
         lib.uvm_race_relist(self.race)
 
     def relist(self) -> None:

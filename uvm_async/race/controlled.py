@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from uvm_async._host import lib
 from uvm_async.arch import registers as r
-from uvm_async.arch.stub import CODE, FAULT_ADDR, FAULT_ERROR, TRAP, TRAP_SYSCALL
+from uvm_async.arch.stub import CODE, FAULT_ADDR, FAULT_ERROR, FS_BASE, TRAP, TRAP_SYSCALL
 from uvm_async.race.model import Event, Kind, Point
 from uvm_async.sched.clock import VirtualClock
 from uvm_async.sched.policies.base import Policy
@@ -83,6 +83,8 @@ class Controlled(Policy):
         self.calls_return = calls_return
         self.runnable: list[Task] = []
         self.numbers: dict[Task, int] = {}
+        self.control_blocks: list[int] = []
+        """Thread pointers, of those that have had one at birth."""
         self.pending: dict[Task, Event] = {}
         self.switches: dict[int, int] = {}
         self.preemptions = 0
@@ -111,6 +113,7 @@ class Controlled(Policy):
             assert task.stub is not None or not number
             if task.stub is not None:
                 self.area.set_task(task.stub.slot, number)
+                self.control_blocks.append(task.kernel.physmem.u64[task.stub.u64 + FS_BASE])
             self.pending[task] = Event(number, Kind.START)
         elif task not in self.pending:
             self.pending[task] = self._return_of(task)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from uvm_async._host import lib
 from uvm_async.arch import registers as r
+from uvm_async.arch.physmem import PAGE_SIZE
 from uvm_async.arch.regs import load_trap, save_trap, set_pgd
-from uvm_async.arch.stub import PGD
+from uvm_async.arch.stub import FS_BASE, PGD
 from uvm_async.errors import MachineError, UsageError
 from uvm_async.fs.procfs.memory import show_maps
 from uvm_async.process import PIPE
@@ -44,6 +45,8 @@ MODES: Final = {
 GRANULARITIES: Final = ("syscall", "conflict", "all")
 LD_BIND_NOW: Final = {"LD_BIND_NOW": "1"}
 FIRST_BIRTH_S: Final = 120.0
+CONTROL_BLOCK_BYTES: Final = 0x900
+"""glibc's struct pthread, from the thread pointer on (2.36: 0x900)."""
 
 
 class NoThreads(UsageError):
@@ -138,6 +141,7 @@ class Engine:
         machine = self.machine
         await machine.start()
         machine.controlled.calls = CALL_NAMES
+        machine.kernel.stack_gap_bytes = PAGE_SIZE
         machine.area.race.spin_limit = self.limits.spin
         self._born = loop.create_future()
         try:
@@ -187,6 +191,7 @@ class Engine:
         machine._processes.clear()
         self.maps = mappings_of(task)
         self.sources = Sources(self.maps)
+        machine.controlled.control_blocks.append(kernel.physmem.u64[task.stub.u64 + FS_BASE])
         self._frame = save_trap(kernel.physmem, task.stub)
         area = machine.area
         self._objects = ObjectRewind(kernel)
@@ -338,9 +343,28 @@ class Engine:
         code = task.mm.copy_from_user_atomic(ip, MAX_BYTES)
         area = self.machine.area
         number = int(area.race.code_count)
-        choice = self.granularity == "all" or not self._is_library(task, ip)
-        insn, out_of_line = decode(code, ip, number, area.code_address(number), choice=choice)
+        user = self.granularity == "all" or not self._is_library(task, ip)
+        insn, out_of_line = decode(
+            code, ip, number, area.code_address(number), choice=user, user=user
+        )
         area.install(insn, out_of_line)
+
+    def learn(self) -> bool:
+        """What tasks turned out to share is watched from the next execution on, but for what is a
+        library's own affair: words that no user code touches, in the library's data or in the
+        control block of a thread. Answers whether there was anything."""
+        area = self.machine.area
+        blocks = self.machine.controlled.control_blocks
+        active = False
+        for word, user in area.found():
+            addr = word * 8
+            own = not user and (
+                any(block <= addr < block + CONTROL_BLOCK_BYTES for block in blocks)
+                or self.sources.is_library_data(addr)
+            )
+            area.settle(word, active=not own)
+            active = active or not own
+        return active
 
     def processes(self) -> dict[int, int]:
         """task -> the task that leads its process: who shares all memory with whom."""

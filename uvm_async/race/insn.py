@@ -62,11 +62,13 @@ STRINGS: Final = {
 _FACTORY: Final = InstructionInfoFactory()
 
 
-def decode(code: bytes, ip: int, number: int, code_addr: int, *, choice: bool) -> tuple[Any, bytes]:
+def decode(
+    code: bytes, ip: int, number: int, code_addr: int, *, choice: bool, user: bool
+) -> tuple[Any, bytes]:
     """`struct uvm_race_insn` for the instruction whose bytes begin `code`, and its code.
 
     `code_addr` is where stubs see the code of instruction `number`; `choice`: it stands where
-    accesses are choice points (locked ones always are).
+    accesses are choice points (locked ones always are), `user`: in no library.
     An instruction that cannot be run on shared memory comes back as UVM_INSN_REFUSED.
     """
     instruction = Decoder(64, code, ip=ip).decode()
@@ -96,6 +98,8 @@ def decode(code: bytes, ip: int, number: int, code_addr: int, *, choice: bool) -
         insn.flags |= lib.UVM_INSN_LOCKED | lib.UVM_INSN_CHOICE
     if choice:
         insn.flags |= lib.UVM_INSN_CHOICE
+    if user:
+        insn.flags |= lib.UVM_INSN_USER
     if insn.kind != lib.UVM_INSN_COPY:
         return insn, b""
     out_of_line = _copy(instruction, insn, code_addr)

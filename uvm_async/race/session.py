@@ -155,7 +155,7 @@ class Session:
     def _with_found(self) -> tuple[int, ...]:
         """A task has spun on a word that was not known to be shared: now it is."""
         area = self.engine.machine.area
-        area.activate()
+        self.engine.learn()
         area.relist()
         return tuple(area.active_words())
 
@@ -167,7 +167,7 @@ class Session:
     def _learn(self) -> None:
         """What tasks turned out to share is watched from now on."""
         area = self.engine.machine.area
-        found = area.activate()
+        found = self.engine.learn()
         if found:
             self._words = tuple(area.active_words())
         if self.profiled:
