@@ -114,10 +114,11 @@ struct uvm_race_active { /* by guest-virtual word */
 };
 
 struct uvm_race_event {
-    uint64_t ip, addr, value;
+    uint64_t ip, addr;
+    uint64_t value, after; /* what stood there before, and after it */
     uint32_t step;
     uint16_t task;
-    uint8_t kind;
+    uint8_t kind; /* UVM_EVENT_*, 0x80: locked, 0x40: `after` is known */
     uint8_t size; /* bytes, at most 255 */
 };
 
@@ -138,6 +139,9 @@ struct uvm_race_slot { /* one stub's */
     struct uvm_race_ring events; /* at choice points, */
     struct uvm_race_ring others; /* and elsewhere on listed pages */
     uint64_t stepped[2]; /* pages open for a single step */
+    uint8_t *event_at; /* of the latest event, whose `after` is still to be read: where, */
+    uint32_t event;    /* and its number + 1; 0: none */
+    uint32_t event_size;
     uint32_t drop_count;
     uint32_t drop_pad;
     uint64_t drops[UVM_RACE_DROPS]; /* pages others have taken from this task's Tlb */

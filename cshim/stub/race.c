@@ -353,7 +353,7 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
         return;
     }
     TABLE(struct uvm_race_event, events_at)
-    [RACE->events++] =
+    [RACE->events] =
         (struct uvm_race_event){.ip = insn->ip,
                                 .addr = o->addr,
                                 .value = value,
@@ -361,6 +361,21 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
                                 .task = slot->task,
                                 .kind = kind | (insn->flags & UVM_INSN_LOCKED ? 0x80 : 0),
                                 .size = o->size > 255 ? 255 : o->size};
+    slot->event = ++RACE->events;
+    slot->event_at = o->at;
+    slot->event_size = o->size;
+}
+
+/* The task's latest event has happened, and nobody else has run since: what does
+ * its memory hold now? */
+void race_settle(void) {
+    struct uvm_race_slot *slot = RACE_SLOT;
+    if (!slot->event)
+        return;
+    struct uvm_race_event *event = &TABLE(struct uvm_race_event, events_at)[slot->event - 1];
+    event->after = value_at(slot->event_at, slot->event_size);
+    event->kind |= 0x40;
+    slot->event = 0;
 }
 
 static void done(void *context, const struct uvm_race_insn *insn) {
@@ -587,6 +602,7 @@ static int run_string(const struct uvm_race_insn *insn, void *context) {
 
 int race_fault(uint64_t addr, uint64_t error, void *context) {
     struct walk walk;
+    race_settle();
     if (!tlb_walk(addr, error, &walk))
         return 0;
     uint64_t frame = walk.entry & UVM_PTE_ADDR;

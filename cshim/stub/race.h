@@ -21,6 +21,7 @@ HIDDEN int race_fault(uint64_t addr, uint64_t error, void *context);
 /* SIGTRAP: 1 if it was the end of something begun here. */
 HIDDEN int race_step(void *context);
 HIDDEN void race_drops(void);             /* let go of pages that others have taken */
+HIDDEN void race_settle(void);            /* note what the latest event has left */
 HIDDEN void race_restore_ip(void *context); /* out of our copy, back to the guest's own code */
 HIDDEN int race_listed(uint64_t page);    /* page: address >> UVM_PAGE_SHIFT */
 

@@ -122,6 +122,8 @@ void trap(uint32_t kind, void *context) {
     m->fs_base = read_fs();
     m->gs_base = race_on() ? RACE_SLOT->gs : read_gs(); /* there the register is ours */
     m->traps++;
+    if (race_on())
+        race_settle();
     __atomic_store_n(&m->state, UVM_STATE_TRAPPED, __ATOMIC_SEQ_CST);
     notify(UVM_NOTIFY_TRAP);
     await_kernel();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from uvm_async._host import ffi, lib
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["AREA_BYTES", "RaceArea"]
 
 NEVER: Final = (1 << 64) - 1
-EVENT: Final = struct.Struct("<QQQIHBB")
-LOCKED: Final = 0x80
+EVENT: Final = struct.Struct("<QQQQIHBB")
+LOCKED, AFTER_KNOWN = 0x80, 0x40
 PATIENCE: Final = 50_000
 RUN_BYTES: Final = PAGE_SIZE << lib.UVM_MAX_ORDER
 AREA_BYTES: Final = 2 * RUN_BYTES
@@ -171,18 +171,24 @@ class RaceArea:
         race.events = index + 1
         EVENT.pack_into(
             self.physmem.bytes, self._events + index * EVENT.size, event.ip, event.addr,
-            event.value, race.step & 0xFFFFFFFF, event.task, event.kind, min(event.size, 255),
+            event.value, 0, race.step & 0xFFFFFFFF, event.task, event.kind, min(event.size, 255),
         )  # fmt: skip
 
     def events(self, names: dict[int, str], start: int = 0) -> list[Event]:
         """The log from event number `start` on. `names` are the calls' by number."""
-        race = self.race
+        return [event for event, _ in self._log(names, start)]
+
+    def log(self, names: dict[int, str]) -> list[tuple[Event, int | None]]:
+        """The whole log, each event with what stood at its address after it, if that is known."""
+        return list(self._log(names, 0))
+
+    def _log(self, names: dict[int, str], start: int) -> Iterator[tuple[Event, int | None]]:
         at = self._events + start * EVENT.size
-        end = self._events + race.events * EVENT.size
-        result = []
-        for ip, addr, value, _, task, kind, size in EVENT.iter_unpack(self.physmem.bytes[at:end]):
-            locked = bool(kind & LOCKED)
-            kind = Kind(kind & ~LOCKED)
-            call = names.get(value & 0xFFFF, "") if kind in (Kind.CALL, Kind.RETURN) else ""
-            result.append(Event(task, kind, addr, size, ip, call, locked, value))
-        return result
+        end = self._events + self.race.events * EVENT.size
+        for ip, addr, value, after, _, task, kind, size in EVENT.iter_unpack(
+            self.physmem.bytes[at:end]
+        ):
+            what = Kind(kind & ~(LOCKED | AFTER_KNOWN))
+            call = names.get(value & 0xFFFF, "") if what in (Kind.CALL, Kind.RETURN) else ""
+            event = Event(task, what, addr, size, ip, call, bool(kind & LOCKED), value)
+            yield event, after if kind & AFTER_KNOWN else None

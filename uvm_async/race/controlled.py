@@ -13,6 +13,7 @@ points where only one can are counted too, since the shim does not know.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
@@ -73,7 +74,7 @@ class Controlled(Policy):
     """See the module's docstring."""
 
     controlled = True
-    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"chooser", "area", "calls"})
+    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"chooser", "area", "calls", "watcher"})
 
     def __init__(self, step_limit: int, *, calls_return: bool) -> None:
         """`step_limit`: choice points after which it is a livelock; `calls_return`: the return from
@@ -104,6 +105,8 @@ class Controlled(Policy):
         self.chooser: Chooser
         self.area: RaceArea
         self.calls: dict[int, str]
+        self.watcher: Callable[[Task, Event], None] | None = None
+        """Sees every event before it happens; then no lease is honoured."""
 
     # -- what the scheduler asks
 
@@ -131,6 +134,8 @@ class Controlled(Policy):
             chosen = self._choose(step, None)
         self.runnable.remove(chosen)
         self._runs(chosen)
+        if self.watcher is not None:
+            self.area.race.ask_at = 0
         return chosen
 
     def __len__(self) -> int:
@@ -196,7 +201,12 @@ class Controlled(Policy):
             self.numbers[task], Kind(what & 3), addr, what >> 8 & 0xFFFFFF,
             physmem.u64[stub.regs + r.RIP], "", bool(what >> 32),
         )  # fmt: skip
-        return self._asked(task, event, int(self.area.race.step) - 1, why == lib.UVM_RACE_SPIN)
+        if self.watcher is not None:
+            self.watcher(task, event)
+        give_way = self._asked(task, event, int(self.area.race.step) - 1, why == lib.UVM_RACE_SPIN)
+        if self.watcher is not None:
+            self.area.race.ask_at = 0
+        return give_way
 
     def stuck(self, task: Task) -> bool:
         stub = task.stub
@@ -220,6 +230,8 @@ class Controlled(Policy):
 
     def _point(self, task: Task, event: Event) -> bool:
         """A choice point of the kernel's own."""
+        if self.watcher is not None:
+            self.watcher(task, event)
         race = self.area.race
         step = int(race.step)
         race.step = step + 1

@@ -26,9 +26,10 @@ from uvm_async.fs.procfs.memory import show_maps
 from uvm_async.process import PIPE
 from uvm_async.race.insn import MAX_BYTES, decode
 from uvm_async.race.machine import ControlledMachine
-from uvm_async.race.model import Point, Result
+from uvm_async.race.model import Event, Point, Result
 from uvm_async.race.rewind import MemoryRewind, ObjectRewind
 from uvm_async.race.sources import Mapping, Sources
+from uvm_async.race.strings import is_string_function, string_ranges
 from uvm_async.syscalls.numbers import X86_64
 from uvm_async.tty.stream import StreamOut
 
@@ -45,6 +46,10 @@ MODES: Final = {
 GRANULARITIES: Final = ("syscall", "conflict", "all")
 LD_BIND_NOW: Final = {"LD_BIND_NOW": "1"}
 FIRST_BIRTH_S: Final = 120.0
+CALLER_STACK_BYTES: Final = 2048
+CALL_REL, CALL_INDIRECT = 0xE8, 0xFF
+TLS_BYTES: Final = 0x400
+"""Below it are variables of its own."""
 CONTROL_BLOCK_BYTES: Final = 0x900
 """glibc's struct pthread, from the thread pointer on (2.36: 0x900)."""
 
@@ -114,6 +119,12 @@ class Engine:
         self.maps: list[Mapping] = []
         """What was mapped before the first birth."""
         self.sources = Sources(())
+        self.callers: list[tuple[Event, int]] = []
+        """While `find_callers`: for each event of a library's code, where the user called it."""
+        self.find_callers = False
+        """Look at every choice point for who called: slower, for a report."""
+        self._strings: list[tuple[int, int]] = []
+        """Code of memcpy and its kin."""
         self.executions = 0
         self.inspect: Callable[[Engine, Result], None] | None = None
         """Called at the end of each execution, before anything is put back."""
@@ -189,8 +200,7 @@ class Engine:
                 self._streams.append(stream)
         kernel.on_exit = self._on_exit
         machine._processes.clear()
-        self.maps = mappings_of(task)
-        self.sources = Sources(self.maps)
+        self._look_up(task)
         machine.controlled.control_blocks.append(kernel.physmem.u64[task.stub.u64 + FS_BASE])
         self._frame = save_trap(kernel.physmem, task.stub)
         area = machine.area
@@ -219,6 +229,8 @@ class Engine:
         area.race.found = 1
         area.set_task(self._stub.slot, 0)
         self._strategy = strategy
+        self.callers.clear()
+        machine.controlled.watcher = self._note_caller if self.find_callers else None
         over = self._over = asyncio.get_running_loop().create_future()
         self._status = 0
         sched = machine.kernel.sched
@@ -344,10 +356,30 @@ class Engine:
         area = self.machine.area
         number = int(area.race.code_count)
         user = self.granularity == "all" or not self._is_library(task, ip)
+        choice = user or self._is_string(ip)
         insn, out_of_line = decode(
-            code, ip, number, area.code_address(number), choice=user, user=user
+            code, ip, number, area.code_address(number), choice=choice, user=user
         )
         area.install(insn, out_of_line)
+
+    def _note_caller(self, task: Task, event: Event) -> None:
+        """Who of the user's called the library code that `task` stands in: the nearest word of the
+        stack that follows a call instruction of the user's."""
+        stub = task.stub
+        if stub is None or (event.is_access and not self._is_library(task, event.ip)):
+            return
+        sp = task.kernel.physmem.u64[stub.regs + r.RSP]
+        stack = task.mm.copy_from_user_atomic(sp, CALLER_STACK_BYTES)
+        for at in range(0, len(stack) - 7, 8):
+            ip = int.from_bytes(stack[at : at + 8], "little")
+            if not self.sources.file_at(ip - 1) or self.sources.is_library(ip - 1):
+                continue
+            before = task.mm.copy_from_user_atomic(ip - 7, 7)
+            if len(before) == 7 and (
+                before[2] == CALL_REL or any(before[i] == CALL_INDIRECT for i in (0, 1, 3, 4, 5))
+            ):
+                self.callers.append((event, ip))
+                return
 
     def learn(self) -> bool:
         """What tasks turned out to share is watched from the next execution on, but for what is a
@@ -359,7 +391,9 @@ class Engine:
         for word, user in area.found():
             addr = word * 8
             own = not user and (
-                any(block <= addr < block + CONTROL_BLOCK_BYTES for block in blocks)
+                any(
+                    block - TLS_BYTES <= addr < block + CONTROL_BLOCK_BYTES for block in blocks
+                )
                 or self.sources.is_library_data(addr)
             )
             area.settle(word, active=not own)
@@ -377,8 +411,19 @@ class Engine:
     def _is_library(self, task: Task, ip: int) -> bool:
         """Code of libc and its kin; what is mapped is looked up anew if `ip` is not known."""
         if not self.sources.covers(ip):
-            self.sources = Sources(mappings_of(task))
+            self._look_up(task)
         return self.sources.is_library(ip)
+
+    def _is_string(self, ip: int) -> bool:
+        """Code of memcpy and its kin: its accesses are its caller's."""
+        return is_string_function(self.sources.place(ip).function) or any(
+            start <= ip < end for start, end in self._strings
+        )
+
+    def _look_up(self, task: Task) -> None:
+        self.maps = mappings_of(task)
+        self.sources = Sources(self.maps)
+        self._strings = string_ranges(self.maps, task.mm.copy_from_user_atomic)
 
     def refused(self, task: Task, addr: int) -> None:
         stub = task.stub

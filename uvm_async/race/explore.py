@@ -336,6 +336,7 @@ async def replay(
     times: int = 1,
     checks: Checks | None = None,
     inspect: Callable[[Session, Result], None] | None = None,
+    find_callers: bool = False,
 ) -> list[Result]:
     """Run a failure's schedule again, so often; `inspect` is called at the end of each execution,
     with everything still as the end has left it.
@@ -354,6 +355,7 @@ async def replay(
         failure.target, strategy="random", seed=failure.seed,
         granularity=failure.schedule.granularity, limits=limits, checks=checks,
     ) as session:  # fmt: skip
+        session.engine.find_callers = find_callers
         if inspect is not None:
             look = inspect
             session.engine.inspect = lambda engine, result: look(session, result)
@@ -369,7 +371,9 @@ async def traced(failure: Failure) -> Trace:
     """One replay, written down for a report. Raises as `replay`."""
     traces: list[Trace] = []
     await replay(
-        failure, inspect=lambda session, result: traces.append(record(session.engine, result))
+        failure,
+        inspect=lambda session, result: traces.append(record(session.engine, result)),
+        find_callers=True,
     )
     trace = traces[0]
     trace.failure = failure.why

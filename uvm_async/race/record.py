@@ -5,11 +5,10 @@ Called by the engine before anything is put back, so tasks are as the end left t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from uvm_async.kernel.futex import FutexWaiter
-from uvm_async.race.model import Event, Result
+from uvm_async.race.model import Kind, Result
 from uvm_async.race.trace import Blocked, Step, Thread, Trace, synchronisation
 from uvm_async.sched.state import TaskState
 
@@ -28,7 +27,7 @@ def record(engine: Engine, result: Result) -> Trace:
     """The trace of the execution that has just ended."""
     policy = engine.machine.controlled
     numbers = policy.numbers
-    steps = _steps(result.events)
+    steps = _steps(engine)
     processes = engine.processes()
     threads = [
         Thread(
@@ -52,19 +51,18 @@ def record(engine: Engine, result: Result) -> Trace:
     )
 
 
-def _steps(events: Sequence[Event]) -> list[Step]:
-    """Events, each with what stood there after it: what the next access to the bytes found."""
-    after: dict[tuple[int, int], int] = {}
-    steps: list[Step] = []
-    for event in reversed(events):
-        if event.is_access:
-            at = (event.addr, event.size)
-            value = after.get(at) if event.writes else event.value
-            steps.append(Step(event, value))
-            after[at] = event.value
-        else:
-            steps.append(Step(event))
-    steps.reverse()
+def _steps(engine: Engine) -> list[Step]:
+    """Events with what they left behind, and the lines of the user's that they were made for."""
+    callers: dict[tuple[int, int, int, Kind], list[int]] = {}
+    for event, ip in engine.callers:
+        callers.setdefault((event.task, event.ip, event.addr, event.kind), []).append(ip)
+    steps = []
+    for event, after in engine.machine.area.log(engine.machine.controlled.calls):
+        kind = Kind.READ if event.kind is Kind.WRITE else event.kind
+        waiting = callers.get((event.task, event.ip, event.addr, event.kind)) or callers.get(
+            (event.task, event.ip, event.addr, kind)
+        )
+        steps.append(Step(event, after, user_ip=waiting.pop(0) if waiting else 0))
     return steps
 
 

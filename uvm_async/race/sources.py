@@ -96,6 +96,11 @@ class Sources:
         """Is anything known to be mapped at `ip`?"""
         return self._mapping(ip) is not None
 
+    def file_at(self, addr: int) -> str:
+        """The file that is mapped there; "" if none is."""
+        path = self._mapped_file(addr)
+        return path if path.startswith("/") else ""
+
     def place(self, ip: int) -> Place:
         """What stands at the instruction at `ip`."""
         found = self._places.get(ip)
