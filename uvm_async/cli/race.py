@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import shlex
@@ -73,7 +74,7 @@ def environment(extra: tuple[str, ...]) -> dict[str, str]:
 @click.option("--failures", type=click.IntRange(1), default=1, metavar="N",
               help="Stop after so many different ones (default 1).")  # fmt: skip
 @click.option("--no-shrink", is_flag=True, help="Leave failing schedules as they are.")
-@click.option("--steps", type=click.IntRange(1), default=200_000, metavar="N",
+@click.option("--steps", type=click.IntRange(1), default=50_000, metavar="N",
               help="Choice points after which it is a livelock.")  # fmt: skip
 @click.option("--hang", type=click.FloatRange(min=0.1), default=20.0, metavar="T",
               help="Seconds after which an execution hangs (default 20).")  # fmt: skip
@@ -103,6 +104,7 @@ def command(program: str, args: tuple[str, ...], verbose: int, **given: Any) -> 
     The status is 0 if nothing was found, 1 if something was, 2 if PROGRAM could not be run.
     """
     configure_logs(verbose)
+    sys.path.insert(0, os.getcwd())  # where a strategy or predicate of the user's own may be
     try:
         return _explore(program, args, given)
     except UsageError as error:
@@ -178,13 +180,13 @@ async def _run(target: Target, options: Options, given: dict[str, Any]) -> int:
 
 def _dask(address: str) -> Executor:
     try:
-        from distributed import Client
+        client: Any = importlib.import_module("distributed").Client
     except ImportError:
         raise UsageError(
             "--dask needs the package distributed: pip install uvm-async[dask]"
         ) from None
     try:
-        executor: Executor = Client(address, timeout=10).get_executor()
+        executor: Executor = client(address, timeout=10).get_executor()
     except (OSError, ValueError, TimeoutError) as error:
         raise UsageError(f"no Dask scheduler at {address}: {error}") from None
     return executor

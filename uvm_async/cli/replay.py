@@ -38,6 +38,7 @@ def command(
     """Run the schedule in FILE: the program's output is ours, and so is its status, or the signal
     that it dies of; 1 where its status would be 0 (a deadlock, a wrong output)."""
     configure_logs(verbose)
+    sys.path.insert(0, os.getcwd())  # where a strategy or predicate of the user's own may be
     try:
         status = _replay(file, core, html, report, times, as_json)
     except UsageError as error:
@@ -60,7 +61,7 @@ def _replay(
     failure = Failure.load(file)
 
     async def run() -> int:
-        results = await replay(failure, times=times)
+        results = await replay(failure, times=times, core=core)
         for result in results:
             if result.failure != failure.why:
                 raise MachineError(f"failed differently: {result.failure or 'not at all'}")

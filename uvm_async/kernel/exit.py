@@ -37,6 +37,8 @@ def group_exit(task: Task, status: int) -> None:
     """End the whole thread group of `task` with a wait status (the first one counts)."""
     process = task.process
     if process.exit_code is None:
+        if task.kernel.on_group_exit is not None:
+            task.kernel.on_group_exit(task, status)
         process.exit_code = status
     for other in process.tasks:
         if other is not task:

@@ -90,7 +90,7 @@ class Kernel(Entity):
 
     TRANSIENT: ClassVar[frozenset[str]] = frozenset(
         {"physmem", "family", "loop", "calls", "workers", "on_exit", "on_freeze", "on_fatal",
-         "observer"}
+         "on_group_exit", "observer"}
     )  # fmt: skip
 
     def __init__(
@@ -155,6 +155,8 @@ class Kernel(Entity):
         self.observer: Observer | None = None
         self.on_exit: Callable[[Process, int], None] | None = None
         self.on_freeze: Callable[[], None] | None = None
+        self.on_group_exit: Callable[[Task, int], None] | None = None
+        """Called when a thread group begins to end, with its wait status."""
         self.on_fatal: Callable[[BaseException], None] | None = None
         self.workers: Any = None
 

@@ -86,7 +86,7 @@ class Target:
 class Limits:
     """When an execution is given up."""
 
-    steps: int = 200_000
+    steps: int = 50_000
     """Choice points: more are a livelock."""
     host_s: float = 20.0
     """Seconds of the host: more are a hang."""
@@ -119,6 +119,9 @@ class Engine:
         self.maps: list[Mapping] = []
         """What was mapped before the first birth."""
         self.sources = Sources(())
+        self.at_failure: Callable[[Process, Task | None, int], None] | None = None
+        """Called with everything as the failing step has left it: a process that a signal or a
+        wrong status begins to end, or that cannot go on; who did it, and the signal or 0."""
         self.callers: list[tuple[Event, int]] = []
         """While `find_callers`: for each event of a library's code, where the user called it."""
         self.find_callers = False
@@ -199,6 +202,7 @@ class Engine:
                 stream.on_data = None
                 self._streams.append(stream)
         kernel.on_exit = self._on_exit
+        kernel.on_group_exit = self._on_group_exit
         machine._processes.clear()
         self._look_up(task)
         machine.controlled.control_blocks.append(kernel.physmem.u64[task.stub.u64 + FS_BASE])
@@ -206,6 +210,8 @@ class Engine:
         area = machine.area
         self._objects = ObjectRewind(kernel)
         self._memory = MemoryRewind(kernel.physmem, (area.offset, area.size))
+        # Executions begin with an empty Tlb, the first one too.
+        lib.uvm_stub_shootdown_all(task.stub.mailbox)
 
     async def close(self) -> None:
         """The machine is gone, and with it everything. Idempotent."""
@@ -339,9 +345,17 @@ class Engine:
         return True
 
     def over(self, why: str) -> None:
+        if self.at_failure is not None and why != "exit" and self._root is not None:
+            look, self.at_failure = self.at_failure, None
+            look(self._root, None, 0)
         self.machine.kernel.sched.stopped = True
         if self._over is not None and not self._over.done():
             self._over.set_result(why)
+
+    def _on_group_exit(self, task: Task, status: int) -> None:
+        if self.at_failure is not None and task.process is self._root and status:
+            look, self.at_failure = self.at_failure, None
+            look(task.process, task, status & 0x7F)
 
     def _on_exit(self, process: Process, status: int) -> None:
         if process is self._root:

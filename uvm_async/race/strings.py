@@ -74,7 +74,7 @@ def _slots(elf: ELFFile) -> list[int]:
     slots = []
     section: Any
     for section in elf.iter_sections(type="SHT_RELA"):
-        symbols = elf.get_section(section["sh_link"])
+        symbols: Any = elf.get_section(section["sh_link"])
         if symbols is None or symbols["sh_type"] != "SHT_DYNSYM":
             continue
         for relocation in section.iter_relocations():

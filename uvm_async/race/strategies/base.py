@@ -39,6 +39,9 @@ class Strategy:
 
     name: ClassVar[str] = ""
     """As `--strategy` takes it; set by the decorator."""
+    systematic: ClassVar[bool] = False
+    """It covers schedules one by one, each following from those before, and ends: the words that
+    are watched stand still, and the search is not split among jobs."""
     finished: bool = False
     """A systematic search has covered all it promised. Further executions are allowed, and idle."""
 

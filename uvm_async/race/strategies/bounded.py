@@ -60,6 +60,7 @@ def _pending(point: Point) -> tuple[tuple[int, int, int], ...]:
 class BoundedSearch(Strategy):
     """Every schedule that costs at most `bound`."""
 
+    systematic = True
     unit: ClassVar[tuple[str, str]] = ("departure", "departures")
     """What is counted: one, several."""
 
