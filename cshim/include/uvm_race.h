@@ -74,14 +74,15 @@
 #define UVM_INSN_FS 16 /* segments */
 #define UVM_INSN_GS 32
 #define UVM_INSN_USER 64                 /* no code of a library */
+#define UVM_INSN_BIT 128                 /* bt and kin: register `reg` says how far the bit is */
 
-#define UVM_RACE_PAGES 8192 /* sizes of the tables: powers of two */
-#define UVM_RACE_WORDS 32768
-#define UVM_RACE_ACTIVE 16384
-#define UVM_RACE_INSNS 8192
+#define UVM_RACE_PAGES 32768 /* sizes of the tables: powers of two */
+#define UVM_RACE_WORDS 131072
+#define UVM_RACE_ACTIVE 65536
+#define UVM_RACE_INSNS 65536
 #define UVM_RACE_EVENTS 65536
 #define UVM_RACE_CODE_BYTES 64 /* out-of-line code an instruction */
-#define UVM_RACE_DROPS 30
+#define UVM_RACE_DROPS 29
 #define UVM_RACE_SLOTS 256 /* stubs a controlled machine may have */
 
 struct uvm_race_insn {
@@ -163,7 +164,7 @@ struct uvm_race {
     uint32_t patience;
     uint32_t found; /* UVM_RACE_FOUND may still be asked so often */
     uint32_t page_count, active_count, insn_count, code_count;
-    uint64_t changes; /* accesses that were no repetition */
+    uint64_t changes; /* accesses that were no repetition, or left another value */
     uint64_t watched; /* statistics: accesses run here, */
     uint64_t copied, emulated, stepped; /* how, */
     uint64_t taken, shared; /* pages first touched, pages found shared */

@@ -21,6 +21,8 @@
 
 #include "hostcall.h"
 
+#include <stddef.h>
+
 #define PAGE_MASK (~(uint64_t)(UVM_PAGE_SIZE - 1))
 #define EFLAGS_TF 0x100
 #define EFLAGS_DF 0x400
@@ -40,6 +42,10 @@
 #define REG_RAX 13
 #define REG_RBP 10
 #define NONE 16
+
+/* cmpxchg16b wants its operand aligned, and may run on a buffer. */
+_Static_assert(offsetof(struct uvm_race_slot, buffer) % 16 == 0, "alignment of the buffers");
+_Static_assert(sizeof(struct uvm_race_slot) % 16 == 0, "alignment of the slots");
 
 /* The processor's register numbers -> places in the signal frame. */
 static const uint8_t places[16] = {13, 14, 12, 11, 15, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7};
@@ -224,7 +230,9 @@ struct operand {
     uint32_t size;
     uint8_t kind;      /* UVM_EVENT_READ ... */
     uint8_t active;    /* touches an active word */
-    uint8_t *at;       /* in the writable window */
+    uint8_t *at;       /* in the writable window: the first `head` bytes, */
+    uint8_t *rest;     /* and those of the next page, if that is not the next frame */
+    uint32_t head;
 };
 
 static void __attribute__((noreturn)) ask(uint32_t why, void *context, uint64_t addr,
@@ -237,13 +245,14 @@ static void __attribute__((noreturn)) ask(uint32_t why, void *context, uint64_t 
 }
 
 /* Resolve an operand: where it is in the window, whether it touches an active
- * word.  0: the kernel has to resolve a fault first, which has been described in
- * the mailbox.  Does not look past one page: *split tells that it goes on. */
-static int resolve(struct operand *o, void *context, int *split) {
+ * word.  0: it cannot be run here.  Does not return if the kernel has to resolve a
+ * fault first. */
+static int resolve(struct operand *o, void *context) {
     struct walk walk;
     uint64_t error = UVM_PF_USER | (o->kind & UVM_EVENT_WRITE ? UVM_PF_WRITE : 0);
     uint64_t last = o->addr + o->size - 1;
-    *split = 0;
+    o->rest = 0;
+    o->head = o->size;
     for (uint64_t page = o->addr & PAGE_MASK; page <= last; page += UVM_PAGE_SIZE) {
         uint64_t addr = page < o->addr ? o->addr : page;
         if (!tlb_walk(addr, error, &walk)) {
@@ -262,8 +271,12 @@ static int resolve(struct operand *o, void *context, int *split) {
             (uint8_t *)(UVM_RACE_WINDOW + frame - RACE->data_offset + (addr & ~PAGE_MASK));
         if (addr == o->addr)
             o->at = at;
-        else if (at != o->at + (addr - o->addr))
-            *split = 1;
+        else if (o->rest)
+            return 0;
+        else if (at != o->at + (addr - o->addr)) {
+            o->rest = at;
+            o->head = addr - o->addr;
+        }
     }
     o->active = 0;
     uint32_t words = 0;
@@ -279,6 +292,15 @@ static uint64_t value_at(const uint8_t *at, uint32_t size) {
     uint64_t value = 0;
     for (uint32_t i = 0; i < size && i < 8; i++)
         value |= (uint64_t)at[i] << (8 * i);
+    return value;
+}
+
+static uint64_t value_of(const struct operand *o) {
+    if (!o->rest)
+        return value_at(o->at, o->size);
+    uint64_t value = 0;
+    for (uint32_t i = 0; i < o->size && i < 8; i++)
+        value |= (uint64_t)(i < o->head ? o->at[i] : o->rest[i - o->head]) << (8 * i);
     return value;
 }
 
@@ -299,14 +321,14 @@ static uint32_t repeats(struct uvm_race_ring *ring, uint64_t ip, uint64_t addr, 
  * in a library is none of the user's choice points, and a word that nobody knew
  * to be shared has to become active (and the execution begin again). */
 static void point(const struct uvm_race_insn *insn, void *context, unsigned number,
-                  const struct operand *o, unsigned kind, const uint8_t *value) {
+                  const struct operand *o, unsigned kind, uint64_t value) {
     struct uvm_race_slot *slot = RACE_SLOT;
     if (slot->ip == insn->ip && number < slot->passed)
         return;
     const uint32_t limit = RACE->spin_limit;
     const int event = o->active && (insn->flags & UVM_INSN_CHOICE);
     uint32_t same =
-        repeats(event ? &slot->events : &slot->others, insn->ip, o->addr, value_at(value, o->size));
+        repeats(event ? &slot->events : &slot->others, insn->ip, o->addr, value);
     int spin = limit && same >= (event ? limit : o->active ? 8 * limit : 100 * limit);
     if (!event && !spin)
         return;
@@ -328,15 +350,17 @@ static void point(const struct uvm_race_insn *insn, void *context, unsigned numb
 
 /* The access happens now: into the log, and into what is known of its words. */
 static void happens(const struct uvm_race_insn *insn, const struct operand *o, unsigned kind) {
-    uint64_t value = value_at(o->at, o->size);
+    uint64_t value = value_of(o);
     struct uvm_race_slot *slot = RACE_SLOT;
     RACE->watched++;
     uint32_t words = 0;
-    uint64_t phys = (uint64_t)o->at - UVM_RACE_WINDOW;
     for (uint64_t word = o->addr >> 3; word <= (o->addr + o->size - 1) >> 3 && words < 64;
          word++, words++) {
-        if (RACE->mode == UVM_RACE_ALL)
-            touch_word((phys >> 3) + words + 1, word << 3, kind, insn->flags);
+        if (RACE->mode == UVM_RACE_ALL) {
+            uint64_t addr = word << 3 < o->addr ? o->addr : word << 3, done = addr - o->addr;
+            uint64_t at = (uint64_t)(done < o->head ? o->at + done : o->rest + (done - o->head));
+            touch_word(((at - UVM_RACE_WINDOW) >> 3) + 1, word << 3, kind, insn->flags);
+        }
         struct uvm_race_active *entry = o->active ? find_active(word) : 0;
         if (entry && entry->active == UVM_WORD_ACTIVE) {
             uint64_t was = entry->execution == RACE->execution ? entry->hash : 0;
@@ -361,7 +385,8 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
                                 .task = slot->task,
                                 .kind = kind | (insn->flags & UVM_INSN_LOCKED ? 0x80 : 0),
                                 .size = o->size > 255 ? 255 : o->size};
-    slot->event = ++RACE->events;
+    ++RACE->events;
+    slot->event = o->rest ? 0 : RACE->events;
     slot->event_at = o->at;
     slot->event_size = o->size;
 }
@@ -375,6 +400,8 @@ void race_settle(void) {
     struct uvm_race_event *event = &TABLE(struct uvm_race_event, events_at)[slot->event - 1];
     event->after = value_at(slot->event_at, slot->event_size);
     event->kind |= 0x40;
+    if (event->after != event->value)
+        RACE->changes++;
     slot->event = 0;
 }
 
@@ -385,6 +412,18 @@ static void done(void *context, const struct uvm_race_insn *insn) {
 
 static void copy(uint8_t *to, const uint8_t *from, uint64_t size) {
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+
+static void fetch(const struct operand *o, uint8_t *to) {
+    copy(to, o->at, o->head);
+    if (o->rest)
+        copy(to + o->head, o->rest, o->size - o->head);
+}
+
+static void store(const struct operand *o, const uint8_t *from) {
+    copy(o->at, from, o->head);
+    if (o->rest)
+        copy(o->rest, from + o->head, o->size - o->head);
 }
 
 /* ---- how instructions are run */
@@ -422,15 +461,26 @@ static int single_step(void *context, const struct operand *o) {
     return 1;
 }
 
+/* bt and its kin with a register: how far from the operand that is written down
+ * the word is that holds the bit, in bytes. */
+static int64_t bit_distance(const struct uvm_race_insn *insn, void *context) {
+    int64_t bit = *reg(context, insn->reg);
+    if (insn->size == 4)
+        bit = (int32_t)bit;
+    else if (insn->size == 2)
+        bit = (int16_t)bit;
+    return (bit >> (insn->size == 8 ? 6 : insn->size == 4 ? 5 : 4)) * (int64_t)insn->size;
+}
+
 static int run_copy(const struct uvm_race_insn *insn, void *context) {
     struct uvm_race_slot *slot = RACE_SLOT;
+    const int64_t far = insn->flags & UVM_INSN_BIT ? bit_distance(insn, context) : 0;
     struct operand o = {
-        .addr = effective_address(insn, context), .size = insn->size, .kind = insn->access};
-    int split;
-    if (!resolve(&o, context, &split))
+        .addr = effective_address(insn, context) + far, .size = insn->size, .kind = insn->access};
+    if (!resolve(&o, context))
         return 0;
-    if (insn->kind == UVM_INSN_STEP || split) {
-        point(insn, context, 0, &o, insn->access, o.at);
+    if (insn->kind == UVM_INSN_STEP || o.rest) {
+        point(insn, context, 0, &o, insn->access, value_of(&o));
         happens(insn, &o, insn->access);
         slot->passed = 0;
         return single_step(context, &o);
@@ -439,19 +489,19 @@ static int run_copy(const struct uvm_race_insn *insn, void *context) {
     uint8_t *code = code_of(insn);
     if (o.active && insn->access == UVM_EVENT_UPDATE && !(insn->flags & UVM_INSN_LOCKED) &&
         o.size <= sizeof slot->buffer) {
-        point(insn, context, 0, &o, UVM_EVENT_READ, o.at);
+        point(insn, context, 0, &o, UVM_EVENT_READ, value_of(&o));
         happens(insn, &o, UVM_EVENT_READ);
-        copy(slot->buffer, o.at, o.size);
+        fetch(&o, slot->buffer);
         slot->target = o.addr;
         slot->target_size = o.size;
-        set_gs((uint64_t)slot->buffer);
+        set_gs((uint64_t)slot->buffer - far);
         UC_REG(context, REG_RIP) = (uint64_t)code + CODE_SPLIT;
         return 1;
     }
-    point(insn, context, 0, &o, insn->access, o.at);
+    point(insn, context, 0, &o, insn->access, value_of(&o));
     happens(insn, &o, insn->access);
     slot->passed = 0;
-    set_gs((uint64_t)o.at);
+    set_gs((uint64_t)o.at - far);
     UC_REG(context, REG_RIP) = (uint64_t)code;
     return 1;
 }
@@ -459,15 +509,14 @@ static int run_copy(const struct uvm_race_insn *insn, void *context) {
 /* A plain read or write of `o` by an emulated instruction: its `number`th point. */
 static int access(const struct uvm_race_insn *insn, void *context, struct operand *o,
                   unsigned number, uint64_t *value) {
-    int split;
-    if (!resolve(o, context, &split) || split)
+    if (!resolve(o, context))
         return 0;
-    point(insn, context, number, o, o->kind, o->at);
+    point(insn, context, number, o, o->kind, value_of(o));
     happens(insn, o, o->kind);
     if (o->kind == UVM_EVENT_READ)
-        *value = value_at(o->at, o->size);
+        *value = value_of(o);
     else
-        copy(o->at, (uint8_t *)value, o->size);
+        store(o, (uint8_t *)value);
     return 1;
 }
 
@@ -564,13 +613,16 @@ static int run_string(const struct uvm_race_insn *insn, void *context) {
     const int repeated = insn->flags & (UVM_INSN_REPE | UVM_INSN_REPNE);
     const uint64_t size = insn->size, step = *flags & EFLAGS_DF ? -size : size;
     const uint64_t mask = size == 8 ? ~0UL : (1UL << 8 * size) - 1;
+    const uint64_t segment = insn->flags & UVM_INSN_FS   ? read_fs()
+                             : insn->flags & UVM_INSN_GS ? slot->gs
+                                                         : 0;
     RACE->emulated++;
     while (!repeated || *count) {
         uint64_t value = *ax & mask, other = 0;
         struct operand to = {.addr = *di, .size = size, .kind = UVM_EVENT_WRITE};
         int reads_si = insn->kind == UVM_INSN_MOVS || insn->kind == UVM_INSN_LODS ||
                        insn->kind == UVM_INSN_CMPS;
-        if (reads_si && !load(insn, context, *si, size, &value))
+        if (reads_si && !load(insn, context, *si + segment, size, &value))
             return 0;
         if (insn->kind == UVM_INSN_CMPS || insn->kind == UVM_INSN_SCAS) {
             to.kind = UVM_EVENT_READ;
@@ -670,13 +722,12 @@ int race_step(void *context) {
     if (!insn || offset <= CODE_SPLIT)
         return 0;
     struct operand o = {.addr = slot->target, .size = slot->target_size, .kind = UVM_EVENT_WRITE};
-    int split;
     --*ip; /* should the kernel be asked, the int3 comes again */
-    if (!resolve(&o, context, &split))
+    if (!resolve(&o, context))
         return 0;
-    point(insn, context, 1, &o, UVM_EVENT_WRITE, slot->buffer);
+    point(insn, context, 1, &o, UVM_EVENT_WRITE, value_at(slot->buffer, o.size));
     happens(insn, &o, UVM_EVENT_WRITE);
-    copy(o.at, slot->buffer, o.size);
+    store(&o, slot->buffer);
     done(context, insn);
     return 1;
 }

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,6 +20,7 @@ from uvm_async.cli.outcome import WRONG_USE, complain
 from uvm_async.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Executor
 
     from uvm_async.race.engine import Target
@@ -30,6 +32,7 @@ __all__ = ["ENVIRONMENT", "command", "environment", "show"]
 WHO = "uvm race"
 FOUND: Final = 1
 COULD_NOT_RUN: Final = 2
+DASK_S: Final = 10
 ENVIRONMENT: Final = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH",
 )  # fmt: skip
@@ -62,8 +65,8 @@ def environment(extra: tuple[str, ...]) -> dict[str, str]:
 @click.option("--granularity", type=click.Choice(["syscall", "conflict", "all"]),
               default="conflict", show_default=True, help="What is a choice point.")  # fmt: skip
 @click.option("--seed", type=int, default=0, metavar="N", help="Seed of every choice (default 0).")
-@click.option("-j", "--jobs", type=click.IntRange(1), default=1, metavar="N",
-              help="Processes that explore (default 1).")  # fmt: skip
+@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N",
+              help="Processes that explore (default 1; with --dask: all it has).")  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Explore on a Dask cluster.")
 @click.option("--status", type=click.IntRange(0, 255), default=0, metavar="N",
               help="The exit status that is right (default 0).")  # fmt: skip
@@ -82,6 +85,12 @@ def environment(extra: tuple[str, ...]) -> dict[str, str]:
 @click.option("--mem", "memory", metavar="SIZE", default="128M", help="The guest's (default 128M).")
 @click.option("--cpus", type=click.IntRange(1, 64), default=2, metavar="N",
               help="CPUs that the program sees (default 2).")  # fmt: skip
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="FILE",
+    help="Explore accesses of this program's or library's code only (a name like x.so).",
+)
 @click.option("--env", multiple=True, metavar="NAME[=VALUE]",
               help=f"Shown to the program besides {', '.join(ENVIRONMENT)}.")  # fmt: skip
 @click.option("--input", "input_", type=click.File("rb"), metavar="FILE",
@@ -123,11 +132,11 @@ def _explore(program: str, args: tuple[str, ...], given: dict[str, Any]) -> int:
     target = Target(
         (program, *args), environment(given["env"]), os.getcwd(),
         given["input_"].read() if given["input_"] else b"",
-        given["root"], given["memory"], given["cpus"], 0,
+        given["root"], given["memory"], given["cpus"], 0, given["only"],
     )  # fmt: skip
     options = Options(
         strategy=given["strategy"], schedules=given["schedules"], seconds=given["seconds"],
-        granularity=given["granularity"], seed=given["seed"], jobs=given["jobs"],
+        granularity=given["granularity"], seed=given["seed"], jobs=given["jobs"] or 1,
         limits=Limits(steps=given["steps"], host_s=given["hang"]),
         checks=Checks(
             given["status"], given["deterministic"],
@@ -155,8 +164,12 @@ async def _run(target: Target, options: Options, given: dict[str, Any]) -> int:
         job.cancel()
 
     loop.add_signal_handler(signal.SIGINT, on_interrupt)
-    executor = _dask(given["dask"]) if given["dask"] else None
-    with _bar(options, quiet=given["as_json"]) as listener:
+    with (
+        _cluster(given["dask"]) as (executor, width),
+        _bar(options, quiet=given["as_json"]) as listener,
+    ):
+        if given["jobs"] is None:
+            options = replace(options, jobs=width)
         try:
             async for failure in explore(target, options, progress, listener, executor):
                 found.append(failure)
@@ -165,10 +178,11 @@ async def _run(target: Target, options: Options, given: dict[str, Any]) -> int:
             if not interrupted:
                 raise
             job.uncancel()
+            for failure in progress.unreported:
+                found.append(failure)
+                failure.save(given["output"])
         finally:
             loop.remove_signal_handler(signal.SIGINT)
-            if executor is not None:
-                executor.shutdown(wait=False, cancel_futures=True)
     for failure in found:
         await show(failure, html=given["html"], quiet=given["as_json"])
     if given["as_json"]:
@@ -178,18 +192,27 @@ async def _run(target: Target, options: Options, given: dict[str, Any]) -> int:
     return FOUND if found else 0
 
 
-def _dask(address: str) -> Executor:
+@contextlib.contextmanager
+def _cluster(address: str | None) -> Iterator[tuple[Executor | None, int]]:
+    """A Dask cluster, and how many jobs it takes at a time; without an address nothing, and one."""
+    if not address:
+        yield None, 1
+        return
     try:
-        client: Any = importlib.import_module("distributed").Client
+        client_of: Any = importlib.import_module("distributed").Client
     except ImportError:
         raise UsageError(
             "--dask needs the package distributed: pip install uvm-async[dask]"
         ) from None
     try:
-        executor: Executor = client(address, timeout=10).get_executor()
+        client = client_of(address, timeout=DASK_S)
     except (OSError, ValueError, TimeoutError) as error:
         raise UsageError(f"no Dask scheduler at {address}: {error}") from None
-    return executor
+    with client:
+        width = sum(client.nthreads().values())
+        if not width:
+            raise UsageError(f"the Dask cluster at {address} has no workers")
+        yield client.get_executor(pure=False), width
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ EVENT: Final = struct.Struct("<QQQQIHBB")
 LOCKED, AFTER_KNOWN = 0x80, 0x40
 PATIENCE: Final = 50_000
 RUN_BYTES: Final = PAGE_SIZE << lib.UVM_MAX_ORDER
-AREA_BYTES: Final = 2 * RUN_BYTES
+AREA_BYTES: Final = 6 * RUN_BYTES
 """What a controlled machine needs beside the guest's memory."""
 
 
@@ -74,11 +74,13 @@ class RaceArea:
         )
         self._events = self.offset + int(race.events_at)
         self._was_mode = 0
+        self._paused_mode: int | None = None
 
     # -- an execution
 
     def begin(self, mode: int) -> None:
         """A new execution; `mode` is UVM_RACE_OFF, _ALL or _LISTED."""
+        self._paused_mode = None
         lib.uvm_race_begin(self.race, mode, self._frames)
 
     def set_task(self, slot: int, task: int) -> None:
@@ -97,6 +99,21 @@ class RaceArea:
         self.race.patience = PATIENCE
         self._was_mode = int(self.race.mode)
         self.race.mode = lib.UVM_RACE_GREEDY
+
+    @property
+    def paused(self) -> bool:
+        """Is nothing watched, for a while?"""
+        return self._paused_mode is not None
+
+    def pause(self) -> None:
+        """There is nobody to share memory with."""
+        self._paused_mode = int(self.race.mode)
+        self.race.mode = lib.UVM_RACE_OFF
+
+    def go_on(self) -> None:
+        """There will be. Whoever has run meanwhile has to drop its Tlb."""
+        if self._paused_mode is not None:
+            self.race.mode, self._paused_mode = self._paused_mode, None
 
     def calm(self) -> None:
         """It does not spin: it computes."""

@@ -16,13 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from zlib import crc32
 
 from uvm_async._host import lib
 from uvm_async.arch import registers as r
 from uvm_async.arch.stub import CODE, FAULT_ADDR, FAULT_ERROR, FS_BASE, TRAP, TRAP_SYSCALL
+from uvm_async.race.area import NEVER
 from uvm_async.race.model import Event, Kind, Point
 from uvm_async.sched.clock import VirtualClock
 from uvm_async.sched.policies.base import Policy
+from uvm_async.sched.state import TaskState
 
 if TYPE_CHECKING:
     from uvm_async.kernel.task import Task
@@ -34,7 +37,9 @@ FUTEX: Final = 202
 EXIT: Final = 60
 BIRTHS: Final = frozenset({56, 57, 58, 435})
 """clone, fork, vfork, clone3"""
-VAIN_ROUNDS: Final = 8
+VAIN_ROUNDS: Final = 50
+ALONE_STEPS: Final = 2_000
+"""So many choice points after everybody else has ended, memory is watched no longer."""
 FOUND: Final = "found"
 """Why an execution is over that spins on a word that is active only from the next one on."""
 LOCAL_CALLS: Final = frozenset(
@@ -77,7 +82,7 @@ class Controlled(Policy):
     TRANSIENT: ClassVar[frozenset[str]] = frozenset({"chooser", "area", "calls", "watcher"})
 
     def __init__(self, step_limit: int, *, calls_return: bool) -> None:
-        """`step_limit`: choice points after which it is a livelock; `calls_return`: the return from
+        """`step_limit`: choices after which it is a livelock; `calls_return`: the return from
         a call is a choice point, too (where accesses are none)."""
         super().__init__()
         self.step_limit = step_limit
@@ -97,9 +102,15 @@ class Controlled(Policy):
         self.events_seen = 0
         self.born = False
         self.watched_before = -1
+        self.alone = 0
+        """Choice points at which there was only one who could run,"""
+        self.alone_from: int | None = None
+        """and since when there is."""
         self.vain = 0
         """Questions of spinning tasks in a row between which nothing has changed."""
         self.changes = 0
+        self.spinning: dict[Task, int] = {}
+        """Registers (a hash) that a spinning task stood there with."""
         self.looked_at = False
         """Whether something that did not trap has been looked at closely in this execution."""
         self.chooser: Chooser
@@ -123,6 +134,9 @@ class Controlled(Policy):
         self.runnable.append(task)
         if not preempted:
             self.area.race.ask_at = 0  # a lease does not cover this
+            if self.alone_from is not None:
+                self.alone += int(self.area.race.step) - self.alone_from
+                self.alone_from = None
 
     def pick_next(self) -> Task | None:
         chosen, self.chosen = self.chosen, None
@@ -155,6 +169,9 @@ class Controlled(Policy):
             self.born = True
             if self.chooser.first_birth(task):
                 return False
+        if nr in BIRTHS and self.area.paused:
+            self.area.go_on()
+            lib.uvm_stub_shootdown_all(stub.mailbox)
         addr = u64[regs + r.RDI] if nr == FUTEX else 0
         event = self.in_call[task] = Event(
             self.numbers[task], Kind.CALL, addr, 4 if addr else 0, u64[regs + r.RIP],
@@ -241,14 +258,16 @@ class Controlled(Policy):
 
     def _asked(self, task: Task, event: Event, step: int, spins: bool) -> bool:
         """Should `task`, which stands before `event`, give way? Notes who runs instead."""
-        if step >= self.step_limit:
+        if step >= self.step_limit + self.alone and self.runnable:
             self.chooser.over("livelock")
             return False
         if spins and self._in_vain(task):
             self.chooser.over("livelock")
             return False
         if not self.runnable:  # no choice until somebody else can run
-            self.area.race.ask_at = self.step_limit
+            self._leave_alone(step)
+            if step - (self.alone_from or 0) >= ALONE_STEPS and self._is_last(task):
+                self.area.pause()
             return False
         self.pending[task] = event
         chosen = self._choose(step, None if spins else task, spinner=task if spins else None)
@@ -265,10 +284,16 @@ class Controlled(Policy):
         return replace(call, kind=Kind.RETURN)
 
     def _in_vain(self, task: Task) -> bool:
-        """`task` spins. Does everybody, so that nothing can change any more?"""
+        """`task` spins. Does everybody, so that nothing can change any more? Said only of tasks
+        that stand there again and again with the same registers, while no shared memory changes."""
+        stub = task.stub
+        assert stub is not None
+        self.area.rested(stub.slot)
+        state = crc32(bytes(task.kernel.physmem.u64[stub.regs : stub.regs + r.EFLAGS]))
         changes = int(self.area.race.changes)
-        if changes != self.changes:
+        if changes != self.changes or self.spinning.get(task) != state:
             self.changes = changes
+            self.spinning[task] = state
             self.vain = 0
         self.vain += 1
         if self.runnable and self.vain < VAIN_ROUNDS * (len(self.runnable) + 1):
@@ -290,8 +315,9 @@ class Controlled(Policy):
         enabled = tuple(sorted(candidates))
         if len(enabled) == 1:
             number = enabled[0]
-            self.area.race.ask_at = self.step_limit
-            if spinner is not None:
+            if spinner is None:
+                self._leave_alone(step)
+            else:
                 self.area.race.ask_at = 0
         else:
             events, self.events_seen = self.events_seen, int(self.area.race.events)
@@ -305,7 +331,7 @@ class Controlled(Policy):
             )
             number = self.chooser.choose(point)
             lease = self.chooser.lease()
-            self.area.race.ask_at = min(step + 1 + lease, self.step_limit)
+            self.area.race.ask_at = min(step + 1 + lease, self.step_limit + self.alone)
         default = (
             numbers[current]
             if current is not None
@@ -316,6 +342,20 @@ class Controlled(Policy):
         if current is not None and number != numbers[current]:
             self.preemptions += 1
         return candidates[number]
+
+    def _leave_alone(self, step: int) -> None:
+        """There is no choice until somebody else can run; nor do these points count."""
+        if self.alone_from is None:
+            self.alone_from = step
+        pause = self.alone_from + ALONE_STEPS
+        self.area.race.ask_at = pause if step < pause else NEVER
+
+    def _is_last(self, task: Task) -> bool:
+        """Have all others ended?"""
+        return all(
+            other is task or other.state in (TaskState.ZOMBIE, TaskState.DEAD)
+            for other in self.numbers
+        )
 
     def _runs(self, task: Task) -> None:
         """`task` goes on now: its pending event happens."""

@@ -80,6 +80,9 @@ class Target:
     memory: str = "128M"
     cpus: int = 2
     seed: int = 0
+    only: tuple[str, ...] = ()
+    """Files (names without folder) whose code is the user's; none: all but the C library, the loader
+    and the C++ run-time library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +373,7 @@ class Engine:
         area = self.machine.area
         number = int(area.race.code_count)
         user = self.granularity == "all" or not self._is_library(task, ip)
-        choice = user or self._is_string(ip)
+        choice = user or (not self.target.only and self._is_string(ip))
         insn, out_of_line = decode(
             code, ip, number, area.code_address(number), choice=choice, user=user
         )
@@ -405,10 +408,9 @@ class Engine:
         for word, user in area.found():
             addr = word * 8
             own = not user and (
-                any(
-                    block - TLS_BYTES <= addr < block + CONTROL_BLOCK_BYTES for block in blocks
-                )
+                any(block - TLS_BYTES <= addr < block + CONTROL_BLOCK_BYTES for block in blocks)
                 or self.sources.is_library_data(addr)
+                or bool(self.target.only)
             )
             area.settle(word, active=not own)
             active = active or not own
@@ -426,6 +428,8 @@ class Engine:
         """Code of libc and its kin; what is mapped is looked up anew if `ip` is not known."""
         if not self.sources.covers(ip):
             self._look_up(task)
+        if self.target.only:
+            return os.path.basename(self.sources.file_at(ip)) not in self.target.only
         return self.sources.is_library(ip)
 
     def _is_string(self, ip: int) -> bool:

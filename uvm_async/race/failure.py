@@ -68,6 +68,7 @@ class Failure:
                 "memory": target.memory,
                 "cpus": target.cpus,
                 "seed": target.seed,
+                "only": list(target.only),
                 "files": dict(sorted(self.files.items())),
             },
             "cpu": self.cpu,
@@ -89,7 +90,7 @@ class Failure:
             target = Target(
                 tuple(program["args"]), dict(program["env"]), program["cwd"],
                 _decoded(program["input"]), program["root"], program["memory"],
-                int(program["cpus"]), int(program["seed"]),
+                int(program["cpus"]), int(program["seed"]), tuple(program["only"]),
             )  # fmt: skip
             return cls(
                 target, Schedule.from_json(data["schedule"]), str(data["failure"]),

@@ -24,6 +24,7 @@ from iced_x86 import (
     OpAccess,
     OpKind,
     Register,
+    RegisterInfo,
 )
 
 from uvm_async._host import ffi, lib
@@ -33,6 +34,7 @@ __all__ = ["MAX_BYTES", "decode"]
 MAX_BYTES: Final = 15
 NONE: Final = 16
 CODE_SPLIT: Final = 32
+STACK_BYTES: Final = 8
 
 READS: Final = frozenset(
     {OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE}
@@ -59,6 +61,15 @@ STRINGS: Final = {
     Mnemonic.SCASB: lib.UVM_INSN_SCAS, Mnemonic.SCASW: lib.UVM_INSN_SCAS,
     Mnemonic.SCASD: lib.UVM_INSN_SCAS, Mnemonic.SCASQ: lib.UVM_INSN_SCAS,
 }  # fmt: skip
+_NARROW: Final = frozenset({OpKind.MEMORY_SEG_ESI, OpKind.MEMORY_ESEDI, OpKind.MEMORY_SEG_EDI})
+_BITS: Final = frozenset({Mnemonic.BT, Mnemonic.BTS, Mnemonic.BTR, Mnemonic.BTC})
+_STACK: Final = {
+    Mnemonic.PUSH: lambda i: i.stack_pointer_increment == -STACK_BYTES,
+    Mnemonic.POP: lambda i: i.stack_pointer_increment == STACK_BYTES,
+    Mnemonic.CALL: lambda i: i.code in (Code.CALL_REL32_64, Code.CALL_RM64),
+    Mnemonic.RET: lambda i: i.code in (Code.RETNQ, Code.RETNQ_IMM16),
+    Mnemonic.LEAVE: lambda i: i.code == Code.LEAVEQ,
+}
 _FACTORY: Final = InstructionInfoFactory()
 
 
@@ -87,7 +98,13 @@ def decode(
     )
     string = STRINGS.get(instruction.mnemonic)
     if string is not None and not _vector(instruction):
+        if _narrow(instruction):
+            return insn, b""
         insn.kind = string
+        if instruction.segment_prefix == Register.FS:
+            insn.flags |= lib.UVM_INSN_FS
+        elif instruction.segment_prefix == Register.GS:
+            insn.flags |= lib.UVM_INSN_GS
         insn.size = MemorySizeInfo(instruction.memory_size).size
         repeat = lib.UVM_INSN_REPE if instruction.has_rep_prefix else 0
         insn.flags |= repeat or (lib.UVM_INSN_REPNE if instruction.has_repne_prefix else 0)
@@ -114,6 +131,11 @@ def _vector(instruction: Instruction) -> bool:
         instruction.op_kind(i) == OpKind.REGISTER and instruction.op_register(i) >= Register.XMM0
         for i in range(instruction.op_count)
     )
+
+
+def _narrow(instruction: Instruction) -> bool:
+    """A string instruction that counts in ecx and walks esi and edi."""
+    return any(instruction.op_kind(i) in _NARROW for i in range(instruction.op_count))
 
 
 def _explicit(instruction: Instruction) -> bool:
@@ -155,10 +177,12 @@ def _classify(instruction: Instruction, insn: Any) -> None:
     mnemonic = instruction.mnemonic
     explicit = _explicit(instruction)
     register = instruction.op_count > 0 and instruction.op_kind(0) == OpKind.REGISTER
+    if mnemonic in _STACK and not _STACK[mnemonic](instruction):
+        return  # of 16 bits, or to another segment
     if register and mnemonic in (Mnemonic.PUSH, Mnemonic.POP, Mnemonic.CALL):
         insn.reg = NUMBERS.get(instruction.op_register(0), NONE)
         if insn.reg == NONE:
-            return  # 16-bit, or a segment register
+            return  # a segment register
         insn.kind = {
             Mnemonic.PUSH: lib.UVM_INSN_PUSH, Mnemonic.POP: lib.UVM_INSN_POP,
             Mnemonic.CALL: lib.UVM_INSN_CALL_REG,
@@ -178,11 +202,15 @@ def _classify(instruction: Instruction, insn: Any) -> None:
         insn.imm = _immediate(instruction) if instruction.op_count else 0
     elif mnemonic == Mnemonic.LEAVE:
         insn.kind = lib.UVM_INSN_LEAVE
-    elif explicit and _address_known(instruction):
+    elif explicit and insn.size and _address_known(instruction):
+        if mnemonic in _BITS and instruction.op_kind(1) == OpKind.REGISTER:
+            insn.flags |= lib.UVM_INSN_BIT
+            insn.reg = NUMBERS[RegisterInfo(instruction.op_register(1)).full_register]
         insn.kind = lib.UVM_INSN_COPY
         if instruction.is_stack_instruction:  # pop [mem]: the processor's own step
             insn.kind = lib.UVM_INSN_REFUSED
-    # The rest has no operand whose place could be computed: xlat, enter, gathers.
+    # The rest has no operand whose place could be computed (xlat, enter, gathers) or whose size is
+    # known (xsave).
 
 
 def _address_known(instruction: Instruction) -> bool:
@@ -201,7 +229,7 @@ def _copy(instruction: Instruction, insn: Any, code_addr: int) -> bytes:
     copy.memory_index = Register.NONE
     copy.memory_index_scale = 1
     copy.memory_displacement = 0
-    copy.memory_displ_size = 4
+    copy.memory_displ_size = 8
     encoder = Encoder(64)
     try:
         encoder.encode(copy, code_addr)

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import pickle
 import signal
@@ -34,7 +33,9 @@ from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
-from typing import Final
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
 
 from uvm_async.errors import MachineError, UsageError
 from uvm_async.race.engine import Target
@@ -54,7 +55,7 @@ LARGEST: Final = 250
 as a few dozen."""
 SEED_STEP: Final = 1_000_003
 TICK_S: Final = 0.5
-GRACE_S: Final = 2.0
+GRACE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +248,27 @@ def _until_let_go() -> Iterator[None]:
 # -- in the process that wants to know
 
 
+class _Spawning(SpawnContext):
+    """Starts processes, and remembers them: the pool does not say which they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]
+        """What the pool calls to make one."""
+        process = SpawnProcess(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+
 class _Pool:
     """Processes of our own, on a leash."""
 
     def __init__(self, jobs: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._theirs, self._ours = context.Pipe(duplex=False)
-        self.executor = ProcessPoolExecutor(jobs, context, _on_leash, (self._theirs,))
+        self._context = _Spawning()
+        self._theirs, self._ours = self._context.Pipe(duplex=False)
+        self.executor = ProcessPoolExecutor(jobs, self._context, _on_leash, (self._theirs,))
 
     def let_go(self) -> None:
         """Whatever they do, they end."""
@@ -262,8 +277,16 @@ class _Pool:
         self._ours.close()
 
     async def close(self) -> None:
-        """When this has returned they are gone."""
-        await asyncio.to_thread(self.executor.shutdown, cancel_futures=True)
+        """When this has returned they are gone, and so are their machines."""
+        ending = asyncio.ensure_future(
+            asyncio.to_thread(self.executor.shutdown, cancel_futures=True)
+        )
+        await asyncio.wait([ending], timeout=GRACE_S)
+        if not ending.done():  # one that has not come so far as to know of a leash, say
+            for process in self._context.started:
+                if process.is_alive():
+                    process.kill()
+        await ending
         self._theirs.close()
 
 
