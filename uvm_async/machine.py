@@ -365,7 +365,7 @@ class Machine:
     @property
     def trace_hash(self) -> str:
         """Hash over every trap so far (virtual clock): equal for runs that were the same."""
-        return self.kernel.trace.hex()
+        return self.kernel.trace_hash().hex()
 
     @property
     def deterministic(self) -> bool:

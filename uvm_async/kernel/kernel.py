@@ -83,6 +83,7 @@ PF_WRITE: int = lib.UVM_PF_WRITE
 PF_INSTR: int = lib.UVM_PF_INSTR
 MAX_PID = 32768
 WATCHDOG_NS = 500_000_000
+TRACE_LOG_BYTES = 1 << 16
 
 
 class Kernel(Entity):
@@ -131,6 +132,8 @@ class Kernel(Entity):
         self.watchdog_ns = WATCHDOG_NS if clock.virtual else 0
         self.freeze_every = 0
         """Freeze and thaw at every so many traps (a test of everything that is state)."""
+        self.trace_log = bytearray()
+        """Traps not yet in `trace`: hashed many at a time."""
         self.trace = b""
         """Hash chain over all traps, under a virtual clock: two runs that agree here are one."""
         self.wake_mask = 0
@@ -191,7 +194,7 @@ class Kernel(Entity):
                     continue
                 coroutine = started
                 value = error = None
-            elif task.notify_resume or task.interrupted:
+            elif task.interrupted or (task.notify_resume and self.sched.policy.may_signal(task)):
                 task.phase = "signals"
                 coroutine = deliver_signals(task)
                 value = error = None
@@ -372,7 +375,15 @@ class Kernel(Entity):
             task.pid, kind, *fault, u64[at + r.RIP], u64[at + r.RAX], u64[at + r.RDI],
             u64[at + r.RSI], u64[at + r.RDX], u64[at + r.RSP],
         )  # fmt: skip
-        self.trace = blake2b(self.trace + record, digest_size=16).digest()
+        log = self.trace_log
+        log += record
+        if len(log) >= TRACE_LOG_BYTES:
+            self.trace = self.trace_hash()
+            log.clear()
+
+    def trace_hash(self) -> bytes:
+        """Hash over every trap so far."""
+        return blake2b(self.trace + self.trace_log, digest_size=16).digest()
 
     def at_rest(self) -> bool:
         """Is every task in a trap, with no coroutine kept and nothing owed?"""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from uvm_async._host import ffi, lib
 from uvm_async.arch.physmem import PAGE_SIZE
@@ -15,15 +17,29 @@ from uvm_async.race.model import Event, Kind
 if TYPE_CHECKING:
     from uvm_async.arch.physmem import Physmem
 
-__all__ = ["AREA_BYTES", "RaceArea"]
+__all__ = ["AREA_BYTES", "NEVER", "RaceArea", "Summary"]
 
 NEVER: Final = (1 << 64) - 1
 EVENT: Final = struct.Struct("<QQQQIHBB")
 LOCKED, AFTER_KNOWN = 0x80, 0x40
+KIND_MASK: Final = 0x3F
+READ, WRITE, CALL = int(Kind.READ), int(Kind.WRITE), int(Kind.CALL)
 PATIENCE: Final = 50_000
 RUN_BYTES: Final = PAGE_SIZE << lib.UVM_MAX_ORDER
 AREA_BYTES: Final = 6 * RUN_BYTES
 """What a controlled machine needs beside the guest's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is kept of an execution's events."""
+
+    counts: dict[int, int]
+    """task -> its events"""
+    calls: int
+    """A hash of the order of calls."""
+    reads_from: frozenset[tuple[int, int]]
+    """(ip of the writer, or 0 for what stood there at first, ip of the reader)"""
 
 
 def _aligned(size: int) -> int:
@@ -86,6 +102,10 @@ class RaceArea:
     def set_task(self, slot: int, task: int) -> None:
         """The stub of `slot` runs task number `task` from now on."""
         self._slots[slot].task = task
+
+    def begins_anew(self, slot: int) -> None:
+        """The instruction that the task of `slot` is about to run, it runs from its beginning."""
+        self._slots[slot].passed = self._slots[slot].loaded = 0
 
     def rested(self, slot: int) -> None:
         """The task of `slot` has been waiting: what it reads again may have changed."""
@@ -191,9 +211,45 @@ class RaceArea:
             event.value, 0, race.step & 0xFFFFFFFF, event.task, event.kind, min(event.size, 255),
         )  # fmt: skip
 
+    def note_call(self, task: int, kind: int, nr: int, addr: int, ip: int) -> None:
+        """As `note`, for a call."""
+        race = self.race
+        index = race.events
+        if index >= lib.UVM_RACE_EVENTS:
+            race.lost += 1
+            return
+        race.events = index + 1
+        EVENT.pack_into(
+            self.physmem.bytes, self._events + index * EVENT.size, ip, addr, nr, 0,
+            race.step & 0xFFFFFFFF, task, kind, 4 if addr else 0,
+        )  # fmt: skip
+
     def events(self, names: dict[int, str], start: int = 0) -> list[Event]:
         """The log from event number `start` on. `names` are the calls' by number."""
         return [event for event, _ in self._log(names, start)]
+
+    def summary(self, max_pairs: int) -> Summary:
+        """The log in short, without making an object of each event; pairs only of executions of at
+        most `max_pairs` events."""
+        count = int(self.race.events)
+        counts: dict[int, int] = {}
+        calls = bytearray()
+        pairs: set[tuple[int, int]] = set()
+        writer: dict[int, int] = {}
+        wanted = count <= max_pairs
+        data = self.physmem.bytes[self._events : self._events + count * EVENT.size]
+        for ip, addr, value, _, _, task, kind, size in EVENT.iter_unpack(data):
+            counts[task] = counts.get(task, 0) + 1
+            kind &= KIND_MASK
+            if kind == CALL:
+                calls += b"%d %d;" % (task, value)
+            elif wanted and kind < CALL:
+                for word in range(addr >> 3, (addr + size - 1 >> 3) + 1):
+                    if kind != WRITE:
+                        pairs.add((writer.get(word, 0), ip))
+                    if kind != READ:
+                        writer[word] = ip
+        return Summary(counts, crc32(calls), frozenset(pairs))
 
     def log(self, names: dict[int, str]) -> list[tuple[Event, int | None]]:
         """The whole log, each event with what stood at its address after it, if that is known."""

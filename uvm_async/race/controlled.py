@@ -14,13 +14,20 @@ points where only one can are counted too, since the shim does not know.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from zlib import crc32
 
 from uvm_async._host import lib
 from uvm_async.arch import registers as r
-from uvm_async.arch.stub import CODE, FAULT_ADDR, FAULT_ERROR, FS_BASE, TRAP, TRAP_SYSCALL
+from uvm_async.arch.stub import (
+    CODE,
+    FAULT_ADDR,
+    FAULT_ERROR,
+    FS_BASE,
+    TRAP,
+    TRAP_RACE,
+    TRAP_SYSCALL,
+)
 from uvm_async.race.area import NEVER
 from uvm_async.race.model import Event, Kind, Point
 from uvm_async.sched.clock import VirtualClock
@@ -28,6 +35,7 @@ from uvm_async.sched.policies.base import Policy
 from uvm_async.sched.state import TaskState
 
 if TYPE_CHECKING:
+    from uvm_async.arch.stub import Stub
     from uvm_async.kernel.task import Task
     from uvm_async.race.area import RaceArea
 
@@ -51,6 +59,10 @@ mprotect, munmap, brk, rt_sigaction, rt_sigprocmask, mremap, madvise, getpid, ex
 getuid and kin,
 sigaltstack, arch_prctl, gettid, time, sched_getaffinity, set_tid_address, clock_gettime,
 clock_getres, set_robust_list, prlimit64, getrandom, rseq."""
+
+
+Call = tuple[int, int, int]
+"""Number, futex word or 0, address of the instruction."""
 
 
 class Chooser(Protocol):
@@ -97,7 +109,7 @@ class Controlled(Policy):
         self.last = 0
         self.chosen: Task | None = None
         """Who was chosen when another gave way."""
-        self.in_call: dict[Task, Event] = {}
+        self.in_call: dict[Task, Call] = {}
         """Who has entered which call."""
         self.events_seen = 0
         self.born = False
@@ -163,36 +175,58 @@ class Controlled(Policy):
             return False
         u64, regs = physmem.u64, stub.regs
         nr = u64[regs + r.RAX] & 0xFFFFFFFF
+        if nr in BIRTHS and self._birth(task, stub):
+            return False
         if not self.born:
-            if nr not in BIRTHS:
-                return False
-            self.born = True
-            if self.chooser.first_birth(task):
-                return False
-        if nr in BIRTHS and self.area.paused:
-            self.area.go_on()
-            lib.uvm_stub_shootdown_all(stub.mailbox)
-        addr = u64[regs + r.RDI] if nr == FUTEX else 0
-        event = self.in_call[task] = Event(
-            self.numbers[task], Kind.CALL, addr, 4 if addr else 0, u64[regs + r.RIP],
-            self.calls.get(nr, str(nr)), value=nr,
+            return False
+        call = self.in_call[task] = (
+            nr, u64[regs + r.RDI] if nr == FUTEX else 0, u64[regs + r.RIP]
         )  # fmt: skip
         if nr in LOCAL_CALLS and nr != EXIT:
             return False
-        if nr != EXIT and self._point(task, event):
-            return True
-        self.area.note(event)
+        race = self.area.race
+        if nr != EXIT:
+            step = int(race.step)
+            race.step = step + 1
+            if step >= race.ask_at or self.watcher is not None:
+                event = self._call_event(task, Kind.CALL, call)
+                if self._asked_by_call(task, event, step):
+                    return True
+        self.area.note_call(self.numbers[task], Kind.CALL, *call)
         return False
 
     def choice_point(self, task: Task) -> bool:
-        if task not in self.in_call:
+        call = self.in_call.pop(task, None)
+        if call is None or not self.calls_return or not self.runnable:
             return False
-        if not self.calls_return or len(self.runnable) == 0:
-            del self.in_call[task]
+        race = self.area.race
+        step = int(race.step)
+        race.step = step + 1
+        if step < race.ask_at and self.watcher is None:
             return False
-        event = self._return_of(task)
-        del self.in_call[task]
-        return self._point(task, event)
+        return self._asked_by_call(task, self._call_event(task, Kind.RETURN, call), step)
+
+    def _birth(self, task: Task, stub: Stub) -> bool:
+        """A task is about to be born. True: the machine stops here."""
+        if not self.born:
+            self.born = True
+            return self.chooser.first_birth(task)
+        if self.area.paused:
+            self.area.go_on()
+            lib.uvm_stub_shootdown_all(stub.mailbox)
+        return False
+
+    def _call_event(self, task: Task, kind: Kind, call: Call) -> Event:
+        nr, addr, ip = call
+        name = self.calls.get(nr, str(nr))
+        return Event(self.numbers[task], kind, addr, 4 if addr else 0, ip, name, value=nr)
+
+    def _asked_by_call(self, task: Task, event: Event, step: int) -> bool:
+        if self.watcher is not None:
+            self.watcher(task, event)
+            if step < self.area.race.ask_at:
+                return False
+        return self._asked(task, event, step, False)
 
     def access_point(self, task: Task) -> bool:
         stub = task.stub
@@ -225,6 +259,18 @@ class Controlled(Policy):
             self.area.race.ask_at = 0
         return give_way
 
+    def may_signal(self, task: Task) -> bool:
+        stub = task.stub
+        assert stub is not None
+        physmem = task.kernel.physmem
+        if physmem.u64[stub.regs + r.RIP] < self.area.code_address(0):
+            self.area.begins_anew(stub.slot)
+            return True
+        if physmem.u32[stub.u32 + TRAP] != TRAP_RACE:
+            return True  # its store faults
+        self.area.race.ask_at = 0  # an update has read, and not yet written: at the next point
+        return False
+
     def stuck(self, task: Task) -> bool:
         stub = task.stub
         race = self.area.race
@@ -244,17 +290,6 @@ class Controlled(Policy):
             self.chooser.over("deadlock")
 
     # -- choosing
-
-    def _point(self, task: Task, event: Event) -> bool:
-        """A choice point of the kernel's own."""
-        if self.watcher is not None:
-            self.watcher(task, event)
-        race = self.area.race
-        step = int(race.step)
-        race.step = step + 1
-        if step >= race.ask_at:
-            return self._asked(task, event, step, False)
-        return False
 
     def _asked(self, task: Task, event: Event, step: int, spins: bool) -> bool:
         """Should `task`, which stands before `event`, give way? Notes who runs instead."""
@@ -281,7 +316,7 @@ class Controlled(Policy):
         call = self.in_call.get(task)
         if call is None:
             return Event(self.numbers[task], Kind.RETURN)
-        return replace(call, kind=Kind.RETURN)
+        return self._call_event(task, Kind.RETURN, call)
 
     def _in_vain(self, task: Task) -> bool:
         """`task` spins. Does everybody, so that nothing can change any more? Said only of tasks

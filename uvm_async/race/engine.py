@@ -81,8 +81,8 @@ class Target:
     cpus: int = 2
     seed: int = 0
     only: tuple[str, ...] = ()
-    """Files (names without folder) whose code is the user's; none: all but the C library, the loader
-    and the C++ run-time library."""
+    """Files (names without folder) whose code is the user's; none: all but the C library, the
+    loader and the C++ run-time library."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _blocked(engine: Engine) -> list[Blocked]:
             continue
         call = policy.in_call.get(task)
         waiter = task.restart
-        addr = call.addr if call is not None else 0
+        nr, addr, ip = call if call is not None else (0, 0, 0)
         owner = None
         if isinstance(waiter, FutexWaiter) and addr:
             word = task.mm.copy_from_user_atomic(addr + MUTEX_OWNER_OFFSET, 4)
@@ -96,8 +96,7 @@ def _blocked(engine: Engine) -> list[Blocked]:
                 owner = None
         found.append(
             Blocked(
-                number, addr, owner, call.call if call is not None else "",
-                call.ip if call is not None else 0,
+                number, addr, owner, policy.calls.get(nr, "") if call is not None else "", ip,
             )
         )  # fmt: skip
     return found

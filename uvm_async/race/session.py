@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import importlib
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 
 from uvm_async.errors import MachineError, UsageError
 from uvm_async.race.controlled import FOUND
 from uvm_async.race.engine import Engine, Limits, Target, mappings_of
 from uvm_async.race.failure import Failure, cpu_features, file_hash
 from uvm_async.race.happens_before import find_races
-from uvm_async.race.model import Event, Kind, Profile, Result, Schedule
+from uvm_async.race.model import Profile, Result, Schedule
 from uvm_async.race.strategies import Strategy, make_strategy
 from uvm_async.race.strategies.replay import Replay
 
@@ -84,6 +83,9 @@ class Session:
         self._expected: tuple[int, bytes, bytes] | None = None
         self._files: dict[str, str] = {}
         self._words = words
+        self._chosen_at: tuple[int, ...] = ()
+        """Words that were choice points in the execution that has just ended: what it has found out
+        is watched only from the next one on."""
 
     async def __aenter__(self) -> Session:
         try:
@@ -127,7 +129,7 @@ class Session:
             not profiling
             and self.engine.granularity != "syscall"
             and self.executions % LOOK_AGAIN == LOOK_AGAIN - 1
-            and not _systematic(self.strategy)
+            and not self.strategy.systematic
         )
         strategy = (
             make_strategy("random", self.seed + self.executions) if profiling else self.strategy
@@ -142,12 +144,15 @@ class Session:
 
     async def _execute(self, strategy: Strategy, mode: str) -> Result:
         self.executions += 1
+        checks = self.checks
+        record = strategy.uses_events or checks.fail_on_race or checks.predicate is not None
         for _ in range(MAX_FOUND):
-            result = await self.engine.execute(strategy, mode=mode, record=True)
+            result = await self.engine.execute(strategy, mode=mode, record=record)
             if result.failure != FOUND:
                 break
             self._words = self._with_found()  # and once more, from the start
             strategy.begin(self.profile)
+        self._chosen_at = self._active()
         self._note(result)
         self._judge(result)
         return result
@@ -186,19 +191,16 @@ class Session:
         profile = self.profile
         profile.executions += 1
         profile.steps = max(profile.steps, result.steps)
-        counts: dict[int, int] = {}
-        for event in result.events:
-            counts[event.task] = counts.get(event.task, 0) + 1
-        for task, count in counts.items():
+        area = self.engine.machine.area
+        summary = area.summary(MAX_EVENTS_FOR_PAIRS)
+        for task, count in summary.counts.items():
             profile.events[task] = max(profile.events.get(task, 0), count)
-        profile.tasks = max(profile.tasks, len(counts))
-        calls = zlib.crc32(repr(_calls(result.events)).encode())
-        order = int(self.engine.machine.area.race.order) ^ calls << 16
+        profile.tasks = max(profile.tasks, len(summary.counts))
+        order = int(area.race.order) ^ summary.calls << 16
         result.new_interleaving = order not in self.interleavings
         if result.new_interleaving and len(self.interleavings) < MAX_INTERLEAVINGS:
             self.interleavings[order] = None
-        if len(result.events) <= MAX_EVENTS_FOR_PAIRS:
-            result.reads_from = _pairs(result.events)
+        result.reads_from = summary.reads_from
 
     def _judge(self, result: Result) -> None:
         """Is it a failure?"""
@@ -236,7 +238,7 @@ class Session:
 
     def schedule_of(self, result: Result) -> Schedule:
         """What replays the execution that has just ended."""
-        return Schedule(dict(result.switches), self._active(), self.engine.granularity)
+        return Schedule(dict(result.switches), self._chosen_at, self.engine.granularity)
 
     async def replay(self, schedule: Schedule, strategy: Strategy | None = None) -> Result:
         """Run under `schedule` (or, on its words, under `strategy`). `Result.detail` says where it
@@ -290,27 +292,3 @@ def load_predicate(name: str) -> Predicate:
     if not callable(found):
         raise UsageError(f"{name!r} is no function")
     return found
-
-
-def _systematic(strategy: Strategy) -> bool:
-    return bool(getattr(strategy, "systematic", False))
-
-
-def _calls(events: list[Event]) -> Any:
-    """The order of calls, as far as two executions may differ in it."""
-    return tuple((e.task, e.call) for e in events if e.kind is Kind.CALL)
-
-
-def _pairs(events: list[Event]) -> frozenset[tuple[int, int]]:
-    """Which instruction read what which other wrote."""
-    writer: dict[int, int] = {}
-    pairs: set[tuple[int, int]] = set()
-    for event in events:
-        if event.kind > Kind.UPDATE:
-            continue
-        for word in event.objects:
-            if event.kind != Kind.WRITE:
-                pairs.add((writer.get(word, 0), event.ip))
-            if event.writes:
-                writer[word] = event.ip
-    return frozenset(pairs)

@@ -128,6 +128,11 @@ async def shrink(
         best, best_result, cost = follower.ran, outcome, _cost(outcome)
         return True
 
+    # What comes late in a long schedule seldom matters (least of all in a livelock): how little of
+    # its beginning will do?
+    kept = 1
+    while kept < len(best) and not await attempt(best[:kept]):
+        kept *= 2
     changed = True
     while changed and tried < budget:
         changed = False

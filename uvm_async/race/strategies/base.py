@@ -42,6 +42,8 @@ class Strategy:
     systematic: ClassVar[bool] = False
     """It covers schedules one by one, each following from those before, and ends: the words that
     are watched stand still, and the search is not split among jobs."""
+    uses_events: ClassVar[bool] = False
+    """Wants `Result.events` (of what has happened after its last question)."""
     finished: bool = False
     """A systematic search has covered all it promised. Further executions are allowed, and idle."""
 

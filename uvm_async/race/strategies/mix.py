@@ -56,6 +56,8 @@ class _Arm:
 class Mix(Strategy):
     """Divides its executions among other strategies by what pays."""
 
+    uses_events = True
+
     def __init__(self, seed: int, *, of: str = DEFAULT_ARMS) -> None:
         super().__init__(seed)
         spellings = of.split("+")

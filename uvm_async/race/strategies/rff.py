@@ -153,6 +153,8 @@ class _Entry:
 class Rff(Strategy):
     """Greybox fuzzing over reads-from constraints."""
 
+    uses_events = True
+
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self._rng = random.Random(f"{seed}-rff")

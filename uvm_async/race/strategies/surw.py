@@ -60,6 +60,8 @@ def _objects(event: Event) -> tuple[int, ...]:
 class Surw(Strategy):
     """Selectively uniform random walk."""
 
+    uses_events = True
+
     def __init__(self, seed: int, *, objects: int = 1) -> None:
         super().__init__(seed)
         if objects < 0:

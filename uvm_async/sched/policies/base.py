@@ -67,6 +67,10 @@ class Policy(Entity):
         """Controlled machines: should `task`, about to touch shared memory, give way?"""
         return False
 
+    def may_signal(self, task: Task) -> bool:
+        """Controlled machines: does `task` stand between two instructions?"""
+        return True
+
     def stuck(self, task: Task) -> bool:
         """Under a virtual clock: `task` has not trapped for a while. Should it be made to?"""
         return True
