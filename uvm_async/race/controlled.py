@@ -43,8 +43,11 @@ __all__ = ["FOUND", "Chooser", "Controlled"]
 
 FUTEX: Final = 202
 EXIT: Final = 60
+SLEEPS: Final = frozenset({35, 230})
+"""nanosleep, clock_nanosleep"""
 BIRTHS: Final = frozenset({56, 57, 58, 435})
 """clone, fork, vfork, clone3"""
+EARLY_LIMIT: Final = 3
 VAIN_ROUNDS: Final = 50
 ALONE_STEPS: Final = 2_000
 """So many choice points after everybody else has ended, memory is watched no longer."""
@@ -109,6 +112,12 @@ class Controlled(Policy):
         self.last = 0
         self.chosen: Task | None = None
         """Who was chosen when another gave way."""
+        self.early = 0
+        """Sleepers in a row that were woken though others could have run: there is an end to that,
+        or who polls could poll for ever."""
+        self.woken: Task | None = None
+        self.sleeping: dict[Task, None] = {}
+        """Who may be in a call that only sleeps."""
         self.in_call: dict[Task, Call] = {}
         """Who has entered which call."""
         self.events_seen = 0
@@ -153,7 +162,7 @@ class Controlled(Policy):
     def pick_next(self) -> Task | None:
         chosen, self.chosen = self.chosen, None
         if not self.runnable:
-            return None
+            return None  # the scheduler lets time pass
         if chosen is None:
             step = int(self.area.race.step)
             self.area.race.step = step + 1
@@ -184,6 +193,8 @@ class Controlled(Policy):
         )  # fmt: skip
         if nr in LOCAL_CALLS and nr != EXIT:
             return False
+        if nr in SLEEPS:
+            self.sleeping[task] = None
         race = self.area.race
         if nr != EXIT:
             step = int(race.step)
@@ -299,7 +310,7 @@ class Controlled(Policy):
         if spins and self._in_vain(task):
             self.chooser.over("livelock")
             return False
-        if not self.runnable:  # no choice until somebody else can run
+        if not self.runnable and not self._sleepers():  # no choice until somebody can run
             self._leave_alone(step)
             if step - (self.alone_from or 0) >= ALONE_STEPS and self._is_last(task):
                 self.area.pause()
@@ -347,6 +358,10 @@ class Controlled(Policy):
         candidates = {numbers[task]: task for task in self.runnable if task is not spinner}
         if current is not None:
             candidates[numbers[current]] = current
+        sleepers = self._sleepers()
+        for task in sleepers:
+            candidates[numbers[task]] = task
+            self.pending[task] = self._return_of(task)
         enabled = tuple(sorted(candidates))
         if len(enabled) == 1:
             number = enabled[0]
@@ -376,7 +391,33 @@ class Controlled(Policy):
             self.switches[step] = number
         if current is not None and number != numbers[current]:
             self.preemptions += 1
-        return candidates[number]
+        chosen = candidates[number]
+        if chosen in sleepers:
+            self._wake_up(chosen)
+        return chosen
+
+    def _sleepers(self) -> list[Task]:
+        """Tasks in a call that only sleeps: all others may be as slow as that, so they can run."""
+        if not self.sleeping or (self.runnable and self.early >= EARLY_LIMIT):
+            return []
+        for task in list(self.sleeping):
+            if self.in_call.get(task, (0, 0, 0))[0] not in SLEEPS:
+                del self.sleeping[task]
+        return [
+            task
+            for task in self.sleeping
+            if task.state is TaskState.BLOCKED and task.timer is not None
+        ]
+
+    def _wake_up(self, task: Task) -> None:
+        """Time passes until `task` has slept enough."""
+        kernel = task.kernel
+        timer = task.timer
+        self.early += 1
+        self.woken = task
+        if timer is not None and isinstance(kernel.clock, VirtualClock):
+            kernel.clock.advance_to(timer.deadline_ns)
+            kernel.timers.expire(timer.deadline_ns)
 
     def _leave_alone(self, step: int) -> None:
         """There is no choice until somebody else can run; nor do these points count."""
@@ -395,6 +436,9 @@ class Controlled(Policy):
     def _runs(self, task: Task) -> None:
         """`task` goes on now: its pending event happens."""
         event = self.pending.pop(task, None)
+        if task is not self.woken:
+            self.early = 0
+        self.woken = None
         self.last = self.numbers[task]
         if task.stub is not None:
             self.area.set_task(task.stub.slot, self.last)

@@ -35,23 +35,29 @@ class Segments(Strategy):
         super().__init__(0)
         self.segments = segments
         self.ran: list[Segment] = []
+        self.forced: set[int] = set()
+        """Segments of `ran` that would not have begun by themselves."""
         self._at = 0
         self._left = 0
 
     def begin(self, profile: Profile) -> None:
         self.ran = []
+        self.forced = set()
         self._at = 0
         self._left = self.segments[0][1] if self.segments else 0
 
     def choose(self, point: Point) -> int:
-        task = self._wanted(point)
+        default = _default(point)
+        task = self._wanted(point, default)
         if self.ran and self.ran[-1][0] == task:
             self.ran[-1] = (task, self.ran[-1][1] + 1)
         else:
             self.ran.append((task, 1))
+        if task != default:
+            self.forced.add(len(self.ran) - 1)
         return task
 
-    def _wanted(self, point: Point) -> int:
+    def _wanted(self, point: Point, default: int) -> int:
         segments = self.segments
         while self._at < len(segments):
             task = segments[self._at][0]
@@ -61,9 +67,14 @@ class Segments(Strategy):
             self._at += 1
             if self._at < len(segments):
                 self._left = segments[self._at][1]
-        if point.current is not None:
-            return point.current
-        return next((task for task in point.enabled if task > point.last), point.enabled[0])
+        return default
+
+
+def _default(point: Point) -> int:
+    """Who runs if nothing is said: see `Schedule`."""
+    if point.current is not None:
+        return point.current
+    return next((task for task in point.enabled if task > point.last), point.enabled[0])
 
 
 class _Recorder(Strategy):
@@ -113,10 +124,11 @@ async def shrink(
     if best_result.failure != result.failure:
         return Shrunk(schedule, result, tried)
     best = recorder.ran
+    forced = set(range(len(best)))
     cost = _cost(best_result)
 
     async def attempt(candidate: list[Segment]) -> bool:
-        nonlocal best, best_result, cost, tried
+        nonlocal best, best_result, cost, forced, tried
         if tried >= budget:
             return False
         tried += 1
@@ -126,6 +138,7 @@ async def shrink(
         if outcome.failure != result.failure or _cost(outcome) >= cost:
             return False
         best, best_result, cost = follower.ran, outcome, _cost(outcome)
+        forced = follower.forced
         return True
 
     # What comes late in a long schedule seldom matters (least of all in a livelock): how little of
@@ -138,7 +151,9 @@ async def shrink(
         changed = False
         at = 0
         while at < len(best) and tried < budget:
-            if await _take_away(best, at, attempt):
+            if forced.isdisjoint((at, at + 1, at + 2)):
+                at += 1  # no switch here is one that has to be written down
+            elif await _take_away(best, at, attempt):
                 changed = True
             else:
                 at += 1

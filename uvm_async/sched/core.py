@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvm_async._host import lib
 from uvm_async.arch.placement import Placement
-from uvm_async.arch.stub import STATE, TRAP, TRAP_PREEMPT, TRAP_RACE
+from uvm_async.arch.stub import STATE, TRAP, TRAP_FAULT, TRAP_PREEMPT, TRAP_RACE
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.state import TaskState
 from uvm_async.state import Entity
@@ -341,9 +341,10 @@ class Scheduler(Entity):
         if not self.traps & FOLLOW_MASK:
             self.placement.follow()
             self.placement.place(stub, vcpu.index)
-        kernel.clock.on_trap()
-        if clock_virtual:
-            kernel.note_trap(task)
+        if kind != TRAP_FAULT or not self.policy.controlled:  # there it depends on what is watched
+            kernel.clock.on_trap()
+            if clock_virtual:
+                kernel.note_trap(task)
         now = kernel.clock.monotonic_ns()
         delta = now - vcpu.since_ns
         task.utime_ns += delta
