@@ -56,6 +56,17 @@ int uvm_notify_drain(int fd, uint64_t *values, int max) {
     return (int)n;
 }
 
+int uvm_notify_wait(uint64_t *value) {
+    siginfo_t info;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, UVM_SIG_NOTIFY);
+    if (sigwaitinfo(&set, &info) < 0)
+        return -errno;
+    *value = (uint64_t)info.si_value.sival_ptr;
+    return 0;
+}
+
 int uvm_timer_open(uint32_t epoch) {
     struct sigevent event;
     int timer;

@@ -160,6 +160,7 @@ uint64_t uvm_stub_image(const uint8_t **image);     /* the executable this libra
 int uvm_notify_open(void); /* signalfd for UVM_SIG_NOTIFY of this thread */
 int uvm_notify_block(int block); /* this thread; answers whether it was */
 int uvm_notify_drain(int fd, uint64_t *values, int max); /* values read; 0: none */
+int uvm_notify_wait(uint64_t *value); /* blocks for one, without the signalfd; 0 or -errno */
 int uvm_timer_open(uint32_t epoch); /* timer id, or a negative errno */
 /* CLOCK_MONOTONIC; a deadline of 0 disarms. */
 int uvm_timer_set(int timer, uint64_t deadline_ns, uint64_t interval_ns);

@@ -83,6 +83,7 @@
 #define UVM_RACE_EVENTS 65536
 #define UVM_RACE_CODE_BYTES 64 /* out-of-line code an instruction */
 #define UVM_RACE_DROPS 29
+#define UVM_RACE_MAPPINGS 127
 #define UVM_RACE_SLOTS 256 /* stubs a controlled machine may have */
 
 struct uvm_race_insn {
@@ -149,6 +150,18 @@ struct uvm_race_slot { /* one stub's */
     uint8_t buffer[64];
 };
 
+struct uvm_race_mapping { /* what a stub's Tlb may hold */
+    uint64_t addr;
+    uint64_t offset; /* in physmem, with protection in the low bits */
+    uint64_t length;
+};
+
+struct uvm_race_tlb { /* one stub's: kept from one task and execution to the next */
+    uint32_t count;   /* of mappings below; more than there is room for: unknown */
+    uint32_t check;   /* before guest code runs: drop what the page tables do not say now */
+    struct uvm_race_mapping mappings[UVM_RACE_MAPPINGS];
+};
+
 struct uvm_race {
     uint32_t mode;
     uint32_t execution;
@@ -169,7 +182,8 @@ struct uvm_race {
     uint64_t copied, emulated, stepped; /* how, */
     uint64_t taken, shared; /* pages first touched, pages found shared */
     uint64_t data_offset; /* of the data zone in physmem */
-    uint64_t owner_at, pages_at, words_at, active_at, insns_at, events_at, slots_at, code_at;
+    uint64_t owner_at, pages_at, words_at, active_at, insns_at, events_at, slots_at, tlbs_at,
+        code_at;
 };
 
 /* END CFFI */

@@ -26,6 +26,8 @@
 void tlb_drop_all(void) {
     hostcall(__NR_munmap, UVM_MMAP_MIN_ADDR, GUEST_BYTES);
     MAILBOX->drops++;
+    if (race_on())
+        race_dropped_all();
 }
 
 static volatile const uint64_t *table_at(uint64_t offset) {
@@ -97,6 +99,8 @@ int tlb_map(uint64_t addr, const struct walk *walk, int alone) {
     }
     if (result != (long)start)
         return 0;
+    if (race_on())
+        race_mapped(start, length, offset, prot);
     MAILBOX->refills++;
     MAILBOX->refill_pages += high - low;
     return 1;

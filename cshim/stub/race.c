@@ -223,6 +223,70 @@ void race_drops(void) {
         hostcall(__NR_munmap, slot->drops[i], UVM_PAGE_SIZE);
 }
 
+/* ---- the Tlb, from one execution to the next */
+
+#define RACE_TLB (&TABLE(struct uvm_race_tlb, tlbs_at)[MAILBOX->slot])
+#define PROT_BITS 7
+
+void race_mapped(uint64_t addr, uint64_t length, uint64_t offset, int prot) {
+    struct uvm_race_tlb *tlb = RACE_TLB;
+    if (tlb->count < UVM_RACE_MAPPINGS)
+        tlb->mappings[tlb->count] =
+            (struct uvm_race_mapping){.addr = addr, .offset = offset | prot, .length = length};
+    if (tlb->count <= UVM_RACE_MAPPINGS)
+        tlb->count++;
+}
+
+void race_dropped_all(void) {
+    RACE_TLB->count = 0;
+}
+
+/* Do the page tables still say what is mapped at all of m? */
+static int still_true(const struct uvm_race_mapping *m) {
+    const int prot = m->offset & PROT_BITS;
+    uint64_t offset = m->offset & PAGE_MASK;
+    struct walk walk;
+    for (uint64_t addr = m->addr; addr < m->addr + m->length; addr += UVM_PAGE_SIZE) {
+        if (addr == m->addr || walk.index == 511) {
+            if (!tlb_walk(addr, UVM_PF_USER, &walk))
+                return 0;
+        } else { /* the next entry of the same table */
+            walk.entry = walk.leaf[++walk.index];
+            if (!(walk.entry & UVM_PTE_P) || !(walk.entry & UVM_PTE_U) || !(walk.entry & UVM_PTE_A))
+                return 0;
+        }
+        const int writable = (walk.entry & UVM_PTE_W) && (walk.entry & UVM_PTE_D);
+        if ((walk.entry & UVM_PTE_ADDR) != offset || ((prot & 2) && !writable) ||
+            ((prot & 4) && (walk.entry & UVM_PTE_NX)))
+            return 0;
+        if ((walk.entry & UVM_PTE_W) && RACE->mode != UVM_RACE_OFF &&
+            (RACE->mode != UVM_RACE_LISTED || race_listed(addr >> UVM_PAGE_SHIFT)))
+            return 0;
+        offset += UVM_PAGE_SIZE;
+    }
+    return 1;
+}
+
+void race_check_tlb(void) {
+    struct uvm_race_tlb *tlb = RACE_TLB;
+    if (!tlb->check)
+        return;
+    tlb->check = 0;
+    if (tlb->count > UVM_RACE_MAPPINGS) {
+        tlb_drop_all();
+        return;
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < tlb->count; i++) {
+        struct uvm_race_mapping m = tlb->mappings[i];
+        if (still_true(&m))
+            tlb->mappings[kept++] = m;
+        else
+            hostcall(__NR_munmap, m.addr, m.length);
+    }
+    tlb->count = kept;
+}
+
 /* ---- one access */
 
 struct operand {
@@ -327,8 +391,7 @@ static void point(const struct uvm_race_insn *insn, void *context, unsigned numb
         return;
     const uint32_t limit = RACE->spin_limit;
     const int event = o->active && (insn->flags & UVM_INSN_CHOICE);
-    uint32_t same =
-        repeats(event ? &slot->events : &slot->others, insn->ip, o->addr, value);
+    uint32_t same = repeats(event ? &slot->events : &slot->others, insn->ip, o->addr, value);
     int spin = limit && same >= (event ? limit : o->active ? 8 * limit : 100 * limit);
     if (!event && !spin)
         return;

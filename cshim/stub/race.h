@@ -20,6 +20,9 @@ static inline int race_on(void) {
 HIDDEN int race_fault(uint64_t addr, uint64_t error, void *context);
 /* SIGTRAP: 1 if it was the end of something begun here. */
 HIDDEN int race_step(void *context);
+HIDDEN void race_mapped(uint64_t addr, uint64_t length, uint64_t offset, int prot);
+HIDDEN void race_dropped_all(void);       /* what the Tlb may hold */
+HIDDEN void race_check_tlb(void);         /* it may be of another time: keep what is still true */
 HIDDEN void race_drops(void);             /* let go of pages that others have taken */
 HIDDEN void race_settle(void);            /* note what the latest event has left */
 HIDDEN void race_restore_ip(void *context); /* out of our copy, back to the guest's own code */

@@ -132,6 +132,7 @@ void trap(uint32_t kind, void *context) {
     tlb_shootdown();
     tlb_prefill();
     if (race_on()) {
+        race_check_tlb();
         race_drops();
         RACE_SLOT->gs = m->gs_base;
     }

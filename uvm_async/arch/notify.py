@@ -91,6 +91,22 @@ class NotifyHub:
         if not self._was_blocked:
             lib.uvm_notify_block(0)
 
+    def wait(self) -> bool:
+        """Block this thread, loop and all, for one notification, and hand it on.
+
+        False: a timer's, or a signal of the host has come instead; time to look at the loop.
+        Somebody has to have a timer armed.
+        """
+        if lib.uvm_notify_wait(self._values):
+            return False
+        value = self._values[0]
+        receiver = self._receivers.get(value >> 32)
+        kind = value >> 16 & 0xFFFF
+        if receiver is not None:
+            receiver[0](kind, value & 0xFFFF)
+            receiver[1]()
+        return bool(kind != KIND_TIMER)
+
     def drain(self) -> None:
         """Read one batch and hand each notification to its machine."""
         values = self._values

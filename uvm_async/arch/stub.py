@@ -137,6 +137,8 @@ class StubFamily:
         self.pool: list[Stub] = []
         self.frame_offset = 0
         """Of the trap frame (ucontext) within a slot; the same in all stubs of a host."""
+        self.keep_tlb: Callable[[int], None] | None = None
+        """Controlled machines: told of a blank stub's slot, instead of dropping its Tlb."""
         self._slot_offset = physmem.slot_offset
         self._on_trap = on_trap
         self._on_ack = on_ack
@@ -293,11 +295,18 @@ class StubFamily:
         stub.task = None
         if stub.dead:
             return
-        lib.uvm_stub_shootdown_all(stub.mailbox)
+        if self.keep_tlb is not None:
+            self.keep_tlb(stub.slot)
+        else:
+            lib.uvm_stub_shootdown_all(stub.mailbox)
         self.physmem.u64[stub.u64 + PGD] = self.physmem.size
         self.pool.append(stub)
 
     # -- mechanism: stopping and starting
+
+    def wait(self) -> bool:
+        """See NotifyHub.wait."""
+        return self._hub is not None and self._hub.wait()
 
     def kick(self, stub: Stub, *, preempt: bool, want_ack: bool = False) -> None:
         """Ask a running stub to trap (`preempt`) and/or to acknowledge its shootdowns."""

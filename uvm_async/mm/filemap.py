@@ -125,12 +125,14 @@ class AddressSpace(Entity):
                 del self.pages[index]
                 frames.put(pfn)
                 freed += 1
+        frames.dropped += freed
         if not self.pages:
             frames.caches.pop(self, None)
         return freed
 
     def drop_all(self) -> None:
         """The inode goes: forget everything, dirty or not."""
+        self.frames.dropped += len(self.pages)
         for pfn in self.pages.values():
             self.frames.put(pfn)
         self.pages.clear()

@@ -33,6 +33,8 @@ class Frames(Entity):
     def __init__(self, physmem: Physmem) -> None:
         self.caches: dict[AddressSpace, None] = {}
         """Page caches that hold evictable frames, least recently filled first."""
+        self.dropped = 0
+        """Frames that page caches have given back so far."""
         self.attach(physmem)
 
     def attach(self, physmem: Physmem) -> None:

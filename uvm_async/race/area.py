@@ -69,6 +69,7 @@ class RaceArea:
             ("insns_at", ffi.sizeof("struct uvm_race_insn") * lib.UVM_RACE_INSNS),
             ("events_at", EVENT.size * lib.UVM_RACE_EVENTS),
             ("slots_at", ffi.sizeof("struct uvm_race_slot") * lib.UVM_RACE_SLOTS),
+            ("tlbs_at", ffi.sizeof("struct uvm_race_tlb") * lib.UVM_RACE_SLOTS),
             ("code_at", lib.UVM_RACE_CODE_BYTES * lib.UVM_RACE_INSNS),
         )
         at = PAGE_SIZE
@@ -88,6 +89,9 @@ class RaceArea:
         self._active = ffi.cast(
             "struct uvm_race_active *", physmem.base + self.offset + int(race.active_at)
         )
+        self._tlbs = ffi.cast(
+            "struct uvm_race_tlb *", physmem.base + self.offset + int(race.tlbs_at)
+        )
         self._events = self.offset + int(race.events_at)
         self._was_mode = 0
         self._paused_mode: int | None = None
@@ -106,6 +110,11 @@ class RaceArea:
     def begins_anew(self, slot: int) -> None:
         """The instruction that the task of `slot` is about to run, it runs from its beginning."""
         self._slots[slot].passed = self._slots[slot].loaded = 0
+
+    def check_tlb(self, slot: int) -> None:
+        """Before the stub of `slot` runs guest code again it drops from its Tlb what page tables do
+        not say any more: it has been blank, or everything was put back."""
+        self._tlbs[slot].check = 1
 
     def rested(self, slot: int) -> None:
         """The task of `slot` has been waiting: what it reads again may have changed."""

@@ -24,7 +24,7 @@ from uvm_async.arch.stub import FS_BASE, PGD
 from uvm_async.errors import MachineError, UsageError
 from uvm_async.fs.procfs.memory import show_maps
 from uvm_async.process import PIPE
-from uvm_async.race.insn import MAX_BYTES, decode
+from uvm_async.race.insn import MAX_BYTES, MAX_CALL_BYTES, decode, ends_with_call
 from uvm_async.race.machine import ControlledMachine
 from uvm_async.race.model import Event, Point, Result
 from uvm_async.race.rewind import MemoryRewind, ObjectRewind
@@ -47,7 +47,6 @@ GRANULARITIES: Final = ("syscall", "conflict", "all")
 LD_BIND_NOW: Final = {"LD_BIND_NOW": "1"}
 FIRST_BIRTH_S: Final = 120.0
 CALLER_STACK_BYTES: Final = 2048
-CALL_REL, CALL_INDIRECT = 0xE8, 0xFF
 TLS_BYTES: Final = 0x400
 """Below it are variables of its own."""
 CONTROL_BLOCK_BYTES: Final = 0x900
@@ -122,6 +121,9 @@ class Engine:
         self.maps: list[Mapping] = []
         """What was mapped before the first birth."""
         self.sources = Sources(())
+        self.share_loop = True
+        """Leave the loop to others between any two traps; else it is ours while an execution
+        runs (some milliseconds), which is faster."""
         self.at_failure: Callable[[Process, Task | None, int], None] | None = None
         """Called with everything as the failing step has left it: a process that a signal or a
         wrong status begins to end, or that cannot go on; who did it, and the signal or 0."""
@@ -158,6 +160,8 @@ class Engine:
         machine = self.machine
         await machine.start()
         machine.controlled.calls = CALL_NAMES
+        assert machine._family is not None
+        machine._family.keep_tlb = machine.area.check_tlb
         machine.kernel.stack_gap_bytes = PAGE_SIZE
         machine.area.race.spin_limit = self.limits.spin
         self._born = loop.create_future()
@@ -212,7 +216,7 @@ class Engine:
         self._frame = save_trap(kernel.physmem, task.stub)
         area = machine.area
         self._objects = ObjectRewind(kernel)
-        self._memory = MemoryRewind(kernel.physmem, (area.offset, area.size))
+        self._memory = MemoryRewind(kernel.frames, (area.offset, area.size))
         # Executions begin with an empty Tlb, the first one too.
         lib.uvm_stub_shootdown_all(task.stub.mailbox)
 
@@ -245,11 +249,8 @@ class Engine:
         sched = machine.kernel.sched
         sched._armed_ns = 0
         sched.thawed_run()
-        try:
-            async with asyncio.timeout(self.limits.host_s):
-                why = await over
-        except TimeoutError:
-            why = "hang"
+        why = await self._until_over(over)
+        if why == "hang":
             await self._stop()
         self._over = None
         if machine._failure is not None:
@@ -261,6 +262,27 @@ class Engine:
         if self.inspect is not None:
             self.inspect(self, result)
         return result
+
+    async def _until_over(self, over: asyncio.Future[str]) -> str:
+        """Why the execution is over. Unless `share_loop`, this thread sleeps in the host's kernel
+        for each trap, and looks at its loop only now and then, or when the host has work to do."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.limits.host_s
+        sched = self.machine.kernel.sched
+        family = self.machine._family
+        assert family is not None
+        while not self.share_loop and not over.done() and not sched.jobs:
+            if not family.wait():
+                await asyncio.sleep(0)
+                if loop.time() >= deadline:
+                    return "hang"
+        if over.done():
+            return over.result()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await over
+        except TimeoutError:
+            return "hang"
 
     def _result(self, why: str, record: bool) -> Result:
         controlled = self.machine.controlled
@@ -310,8 +332,8 @@ class Engine:
                 coroutine.close()
             if task.stub is not None:
                 task.stub.task = None
-        self._objects.back()
         self._memory.back()
+        self._objects.back()
         physmem = kernel.physmem
         stub = self._stub
         if stub.dead:
@@ -322,14 +344,14 @@ class Engine:
         for other in family.pool:
             other.task = None
             if physmem.u64[other.u64 + PGD] != physmem.size:
-                lib.uvm_stub_shootdown_all(other.mailbox)
+                machine.area.check_tlb(other.slot)
                 physmem.u64[other.u64 + PGD] = physmem.size
         main = self.main
         main.stub = stub
         stub.task = main
         load_trap(physmem, stub, self._frame, kernel.wake_mask)
         set_pgd(physmem, stub, main.mm.pgd)
-        lib.uvm_stub_shootdown_all(stub.mailbox)
+        machine.area.check_tlb(stub.slot)
 
     # -- what the policy asks (controlled.Chooser)
 
@@ -391,10 +413,7 @@ class Engine:
             ip = int.from_bytes(stack[at : at + 8], "little")
             if not self.sources.file_at(ip - 1) or self.sources.is_library(ip - 1):
                 continue
-            before = task.mm.copy_from_user_atomic(ip - 7, 7)
-            if len(before) == 7 and (
-                before[2] == CALL_REL or any(before[i] == CALL_INDIRECT for i in (0, 1, 3, 4, 5))
-            ):
+            if ends_with_call(task.mm.copy_from_user_atomic(ip - MAX_CALL_BYTES, MAX_CALL_BYTES)):
                 self.callers.append((event, ip))
                 return
 

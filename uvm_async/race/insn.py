@@ -29,9 +29,10 @@ from iced_x86 import (
 
 from uvm_async._host import ffi, lib
 
-__all__ = ["MAX_BYTES", "decode"]
+__all__ = ["MAX_BYTES", "MAX_CALL_BYTES", "decode", "ends_with_call"]
 
 MAX_BYTES: Final = 15
+MAX_CALL_BYTES: Final = 7
 NONE: Final = 16
 CODE_SPLIT: Final = 32
 STACK_BYTES: Final = 8
@@ -123,6 +124,15 @@ def decode(
     if not out_of_line:
         insn.kind = lib.UVM_INSN_STEP
     return insn, out_of_line
+
+
+def ends_with_call(code: bytes) -> bool:
+    """Is the address behind `code`, MAX_CALL_BYTES of it, one that a call returns to?"""
+    for length in range(2, MAX_CALL_BYTES + 1):
+        instruction = Decoder(64, code[-length:]).decode()
+        if instruction.mnemonic == Mnemonic.CALL and instruction.len == length:
+            return True
+    return False
 
 
 def _vector(instruction: Instruction) -> bool:

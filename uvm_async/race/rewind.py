@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvm_async._host import ffi, lib
 from uvm_async.arch.physmem import PAGE_SIZE, Physmem
 from uvm_async.state import Entity, fields_of
+
+if TYPE_CHECKING:
+    from uvm_async.mm.frames import Frames
 
 __all__ = ["MemoryRewind", "ObjectRewind"]
 
@@ -113,33 +116,67 @@ class ObjectRewind:
 
 
 class MemoryRewind:
-    """What physical memory holds now, but for slots and the run of frames from `skip` on."""
+    """What physical memory holds now, but for slots and the run of frames from `skip` on.
 
-    def __init__(self, physmem: Physmem, skip: tuple[int, int]) -> None:
+    Page caches of the host's files are put back only if some of them were dropped meanwhile:
+    nobody writes to them.
+    """
+
+    def __init__(self, frames: Frames, skip: tuple[int, int]) -> None:
         """`skip`: byte offset and length of the race area."""
-        ranges: list[tuple[int, int]] = [(0, physmem.slot_offset)]
+        physmem = frames.physmem
         handle = physmem.handle
+        cached = {
+            pfn
+            for cache in frames.caches
+            if not cache.dirty and not cache.writing
+            for pfn in cache.pages.values()
+        }
         first = physmem.slot_offset + _slots_bytes(physmem)
-        refs = lib.uvm_frame_refs
-        start = 0
-        for pfn in range(first // PAGE_SIZE, physmem.size // PAGE_SIZE + 1):
-            at = pfn * PAGE_SIZE
-            used = at < physmem.size and not skip[0] <= at < sum(skip) and refs(handle, pfn) > 0
-            if used and not start:
-                start = at
-            elif not used and start:
-                ranges.append((start, at - start))
-                start = 0
+        used = [
+            pfn
+            for pfn in range(first // PAGE_SIZE, physmem.size // PAGE_SIZE)
+            if not skip[0] <= pfn * PAGE_SIZE < sum(skip) and lib.uvm_frame_refs(handle, pfn) > 0
+        ]
+        ours = [pfn for pfn in used if pfn not in cached]
+        self._frames = frames
+        self._dropped = frames.dropped
+        self._always = _Copy(physmem, [(0, physmem.slot_offset), *_runs(ours)])
+        self._caches = _Copy(physmem, _runs([pfn for pfn in used if pfn in cached]))
+        self.bytes = self._always.bytes + self._caches.bytes
+
+    def back(self) -> None:
+        """Memory holds again what it held. Before the kernel's objects are put back."""
+        self._always.back()
+        if self._frames.dropped != self._dropped:
+            self._caches.back()
+
+
+class _Copy:
+    """Some ranges of physical memory, copied out."""
+
+    def __init__(self, physmem: Physmem, ranges: list[tuple[int, int]]) -> None:
         self._physmem = physmem
         self._count = len(ranges)
         self._ranges = ffi.new("uint64_t[]", [word for pair in ranges for word in pair])
         self.bytes = sum(length for _, length in ranges)
-        self._saved = ffi.new("uint8_t[]", self.bytes)
-        lib.uvm_copy_ranges(handle, self._ranges, self._count, self._saved, 0)
+        self._saved = ffi.new("uint8_t[]", max(self.bytes, 1))
+        lib.uvm_copy_ranges(physmem.handle, self._ranges, self._count, self._saved, 0)
 
     def back(self) -> None:
-        """Memory holds again what it held."""
         lib.uvm_copy_ranges(self._physmem.handle, self._ranges, self._count, self._saved, 1)
+
+
+def _runs(pfns: list[int]) -> list[tuple[int, int]]:
+    """Ascending frame numbers as (byte offset, bytes)."""
+    runs: list[tuple[int, int]] = []
+    for pfn in pfns:
+        at = pfn * PAGE_SIZE
+        if runs and sum(runs[-1]) == at:
+            runs[-1] = (runs[-1][0], runs[-1][1] + PAGE_SIZE)
+        else:
+            runs.append((at, PAGE_SIZE))
+    return runs
 
 
 def _slots_bytes(physmem: Physmem) -> int:

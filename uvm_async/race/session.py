@@ -66,6 +66,7 @@ class Session:
         limits: Limits | None = None,
         checks: Checks | None = None,
         words: tuple[int, ...] = (),
+        share_loop: bool = True,
     ) -> None:
         """`words` are known to be shared: finding out is shorter then."""
         self.limits = limits or Limits()
@@ -74,6 +75,7 @@ class Session:
         self.strategy_name = strategy
         self.strategy = make_strategy(strategy, seed)
         self.engine = Engine(target, granularity=granularity, limits=self.limits)
+        self.engine.share_loop = share_loop
         self.target = target
         self.profile = Profile()
         self.profiled = granularity == "syscall"
