@@ -105,13 +105,16 @@ async def rate(directory: Path, rounds: int, seeds: int) -> dict[str, Any]:
     """Executions a second."""
     program = compiled("watched", directory)
     cases = {
-        "syscall": (("4", "3"), "syscall", "random:switch=0.1", 500),
+        "syscall": (("3", "3"), "syscall", "random:switch=0.1", 500),
         "1000 accesses": (("2", "250"), "conflict", "random:switch=0.02", 150),
     }
     found: dict[str, Any] = {}
     for name, (words, granularity, strategy, wants) in cases.items():
         async with Session(
-            Target((program, *words)), strategy=strategy, granularity=granularity
+            Target((program, *words)),
+            strategy=strategy,
+            granularity=granularity,
+            share_loop=False,
         ) as session:
             for _ in range(20):
                 await session.next()
@@ -135,7 +138,9 @@ async def rate(directory: Path, rounds: int, seeds: int) -> dict[str, Any]:
 async def first_failure(program: str, strategy: str, seed: int) -> tuple[int | None, float]:
     """Schedules and seconds until it fails; None: not within CAP."""
     start = time.perf_counter()
-    async with Session(Target((program,)), strategy=strategy, seed=seed) as session:
+    async with Session(
+        Target((program,)), strategy=strategy, seed=seed, share_loop=False
+    ) as session:
         for _ in range(CAP):
             result = await session.next()
             if result.failure:

@@ -723,18 +723,12 @@ int race_fault(uint64_t addr, uint64_t error, void *context) {
     uint64_t frame = walk.entry & UVM_PTE_ADDR;
     if (RACE->mode == UVM_RACE_OFF || (error & UVM_PF_INSTR) || frame < RACE->data_offset)
         return tlb_map(addr, &walk, 0);
-    if (!(walk.entry & UVM_PTE_W)) { /* nobody writes here; or a copy is still to be made */
-        if ((walk.entry & UVM_PTE_COW) && race_listed(addr >> UVM_PAGE_SHIFT)) {
-            MAILBOX->sig = 11;
-            MAILBOX->code = 2;
-            MAILBOX->fault_addr = addr;
-            MAILBOX->fault_error = error | UVM_PF_WRITE;
-            trap(UVM_TRAP_FAULT, context);
-        }
-        return tlb_map(addr, &walk, 0);
-    }
-    if (!touch_page(addr, frame))
+    if (!(walk.entry & UVM_PTE_W)) { /* nobody writes here, or only once a copy has been made */
+        if (!(walk.entry & UVM_PTE_COW) || !race_listed(addr >> UVM_PAGE_SHIFT))
+            return tlb_map(addr, &walk, 0);
+    } else if (!touch_page(addr, frame)) {
         return tlb_map(addr, &walk, RACE->mode == UVM_RACE_ALL);
+    }
     if (RACE->mode == UVM_RACE_GREEDY && MAILBOX->slot == RACE->greedy && !RACE->patience--)
         ask(UVM_RACE_CALM, context, addr, error);
     uint64_t ip = UC_REG(context, REG_RIP);

@@ -125,7 +125,8 @@ class Execution:
             else:
                 pending = {number: self.event(number) for number in enabled}
                 executed, told = self.events[told:], len(self.events)
-                chosen = strategy.choose(Point(step, current, enabled, pending, executed))
+                before = -1 if last is None else last
+                chosen = strategy.choose(Point(step, current, enabled, pending, executed, before))
                 assert chosen in enabled
                 granted = strategy.lease()
                 assert granted >= 0

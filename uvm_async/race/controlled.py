@@ -43,6 +43,7 @@ __all__ = ["FOUND", "Chooser", "Controlled"]
 
 FUTEX: Final = 202
 EXIT: Final = 60
+ARCH_PRCTL, ARCH_SET_GS = 158, 0x1001
 SLEEPS: Final = frozenset({35, 230})
 """nanosleep, clock_nanosleep"""
 BIRTHS: Final = frozenset({56, 57, 58, 435})
@@ -192,6 +193,9 @@ class Controlled(Policy):
             nr, u64[regs + r.RDI] if nr == FUTEX else 0, u64[regs + r.RIP]
         )  # fmt: skip
         if nr in LOCAL_CALLS and nr != EXIT:
+            if nr == ARCH_PRCTL and u64[regs + r.RDI] == ARCH_SET_GS:
+                ip = u64[regs + r.RIP]
+                self.chooser.over(f"the instruction at {ip:#x} sets GS, which exploring needs")
             return False
         if nr in SLEEPS:
             self.sleeping[task] = None

@@ -20,7 +20,7 @@ from uvm_async._host import lib
 from uvm_async.arch import registers as r
 from uvm_async.arch.physmem import PAGE_SIZE
 from uvm_async.arch.regs import load_trap, save_trap, set_pgd
-from uvm_async.arch.stub import FS_BASE, PGD
+from uvm_async.arch.stub import FS_BASE, GS_BASE, PGD
 from uvm_async.errors import MachineError, UsageError
 from uvm_async.fs.procfs.memory import show_maps
 from uvm_async.process import PIPE
@@ -201,6 +201,8 @@ class Engine:
             raise MachineError("the machine is not at rest before the first birth")
         self.main = task
         assert task.stub is not None
+        if kernel.physmem.u64[task.stub.u64 + GS_BASE]:
+            raise UsageError(f"{self.target.args[0]} sets GS, which exploring needs for itself")
         self._stub = task.stub
         self._root = task.process
         for name, _ in process._streams._names:
@@ -231,6 +233,8 @@ class Engine:
     ) -> Result:
         """From the first birth to the end. `mode`: "all" finds what tasks share, "listed" watches
         what is known. `record`: the result has all events."""
+        if not self.share_loop:
+            await asyncio.sleep(0)  # it has a turn between executions at least
         if self.executions:
             self._back()
         self.executions += 1

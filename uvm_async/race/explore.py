@@ -53,6 +53,9 @@ class Options:
     failures: int = 1
     """Stop after so many different ones."""
     shrink: bool = True
+    share_loop: bool = True
+    """With one job, leave the loop to others between any two traps; else an execution, some
+    milliseconds, has it to itself, which is faster."""
     shrink_budget: int = 2_000
     """Executions for making one failing schedule short."""
 
@@ -130,7 +133,7 @@ async def _alone(
     known: dict[str, None] = {}
     async with Session(
         target, strategy=options.strategy, seed=options.seed, granularity=options.granularity,
-        limits=options.limits, checks=options.checks,
+        limits=options.limits, checks=options.checks, share_loop=options.share_loop,
     ) as session:  # fmt: skip
         while progress.schedules < options.budget and len(known) < options.failures:
             if options.seconds is not None and time.monotonic() - started >= options.seconds:

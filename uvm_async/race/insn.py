@@ -11,6 +11,7 @@ write; in the last 8 bytes the address of the instruction in the guest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from iced_x86 import (
@@ -64,7 +65,7 @@ STRINGS: Final = {
 }  # fmt: skip
 _NARROW: Final = frozenset({OpKind.MEMORY_SEG_ESI, OpKind.MEMORY_ESEDI, OpKind.MEMORY_SEG_EDI})
 _BITS: Final = frozenset({Mnemonic.BT, Mnemonic.BTS, Mnemonic.BTR, Mnemonic.BTC})
-_STACK: Final = {
+_STACK: Final[dict[int, Callable[[Instruction], bool]]] = {
     Mnemonic.PUSH: lambda i: i.stack_pointer_increment == -STACK_BYTES,
     Mnemonic.POP: lambda i: i.stack_pointer_increment == STACK_BYTES,
     Mnemonic.CALL: lambda i: i.code in (Code.CALL_REL32_64, Code.CALL_RM64),

@@ -32,6 +32,7 @@ import traceback
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
@@ -109,13 +110,16 @@ def _end_with(leash: connection.Connection) -> None:
     os._exit(1)
 
 
-def run_chunk(packed: bytes) -> Outcome:
-    """One job. Whatever it raises is in the outcome, so that what the future raises is the
-    executor's own."""
+def run_chunk(packed: bytes, theirs: str) -> Outcome:
+    """One job, packed by version `theirs` of this package. Whatever it raises is in the outcome, so
+    that what the future raises is the executor's own."""
     import uvloop
 
     outcome = Outcome()
     try:
+        ours = version("uvm-async")
+        if theirs != ours:
+            raise UsageError(f"a job was given to uvm_async {ours}, and is of {theirs}")
         chunk = _unpacked(packed)
         with _one_cpu(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_explore(chunk, outcome))
@@ -174,7 +178,7 @@ async def _explore(chunk: Chunk, outcome: Outcome) -> None:
         async with Session(
             chunk.target, strategy=options.strategy,
             seed=options.seed + chunk.number * SEED_STEP, granularity=options.granularity,
-            limits=options.limits, checks=options.checks,
+            limits=options.limits, checks=options.checks, share_loop=False,
         ) as session:  # fmt: skip
             whys = dict.fromkeys(chunk.known)
             try:
@@ -450,7 +454,7 @@ def _submitted(executor: Executor, packed: bytes) -> asyncio.Future[Outcome]:
     # A new process ignores ^C from its first instruction on.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return asyncio.wrap_future(executor.submit(run_chunk, packed))
+        return asyncio.wrap_future(executor.submit(run_chunk, packed, version("uvm-async")))
     except RuntimeError as error:  # broken, or shut down
         raise MachineError(f"the executor takes no job: {error}") from error
     finally:

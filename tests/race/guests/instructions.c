@@ -6,7 +6,9 @@
  * The two pages of the arena are a file's, touched in reverse order: an operand that lies in
  * both is in two pieces.
  *
- * args: the forms to run, by name (default: all).
+ * args: the forms to run, by name (default: all but the refused ones).
+ * variants: static
+ * cflags: -no-pie -Wl,--defsym=arena=0x10000000,--defsym=edge=0x10001000
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -24,7 +26,9 @@ struct state {
     uint8_t xmm[64];
 };
 struct state in __attribute__((aligned(64))), out __attribute__((aligned(64)));
-uint64_t saved_rsp, landed;
+uint64_t saved_rsp;
+
+/* clang-format off */
 
 /* name, instructions: between them the registers are as `in` says, and go to `out`. */
 #define FORM(name, text) \
@@ -146,7 +150,6 @@ uint64_t saved_rsp, landed;
     F(repe_scasw, "mov (%rdi),%ax\nmov %ax,2(%rdi)\nrepe scasw") \
     F(scas_parity, "movb $3,(%rdi)\nmov $0x10,%al\nscasb") \
     F(movsb_fs, "mov %r9,%rsi\nfs movsb\nmov $5,%ecx\nrep movsb %fs:(%rsi),%es:(%rdi)") \
-    F(movsb_addr32, "movabs $0xff00000000000005,%rcx\nmov $5,%ecx\naddr32 rep movsb") \
     F(rep_movsq_edge, "lea edge-19,%rsi\nmov $5,%ecx\nrep movsq") \
     F(rep_stosq_edge, "lea edge-11,%rdi\nrep stosq") \
     F(cmpsq_edge, "lea edge-3,%rdi\nrepe cmpsq") \
@@ -201,14 +204,31 @@ uint64_t saved_rsp, landed;
     F(edge_update, "add %rax,edge-3\nincw edge-1\nxchg %edx,edge-2") \
     F(edge_around, "mov %rax,edge-8\nmov %rdx,edge\nadd edge-8,%rcx\nadd %rcx,edge")
 
+/* What the watched machine refuses to run on shared memory, by name. */
+#define REFUSED(F) \
+    F(addr32, "addr32 rep movsb") \
+    F(pop_mem, "push %rax\npop (%rbx)") \
+    F(pushf, "lea arena+0x240,%rsp\npushfq") \
+    F(push16, "lea arena+0x240,%rsp\npushw $7") \
+    F(enter, "lea arena+0x240,%rsp\nenter $16,$0") \
+    F(xlat, "xor %eax,%eax\nxlatb") \
+    F(xsave, "mov $3,%eax\nxor %edx,%edx\nxsave arena+0x100") \
+    F(maskmov, "maskmovdqu %xmm1,%xmm0") \
+    F(gather, "pxor %xmm1,%xmm1\npcmpeqd %xmm2,%xmm2\nvpgatherdd %xmm2,(%rbx,%xmm1,4),%xmm0")
+
+/* clang-format on */
+
 ALL(FORM)
+REFUSED(FORM)
 
 static const struct form {
     const char *name;
     void (*run)(void);
+    int refused;
 } forms[] = {
-#define ENTRY(name, text) {#name, form_##name},
-    ALL(ENTRY)};
+#define ENTRY(name, text) {#name, form_##name, 0},
+#define REFUSED_ENTRY(name, text) {#name, form_##name, 1},
+    ALL(ENTRY) REFUSED(REFUSED_ENTRY)};
 
 static uint64_t hash_of(uint64_t hash, const void *data, size_t n) {
     const uint64_t *word = data;
@@ -235,8 +255,10 @@ static volatile uint64_t sink;
 static void *mate(void *arg) {
     fill();
     pthread_barrier_wait(arg);
-    for (int i = 0; i < 40; i++)
-        sink += *(volatile uint64_t *)(ARENA + 0x100 + 8 * (i % 8));
+    for (int i = 0; i < 500; i++)
+        sink += *(volatile uint64_t *)(i % 5 ? ARENA + 0x100 + 8 * (i % 64)
+                                             : EDGE - 0x40 + 8 * (i % 16));
+    pthread_barrier_wait(arg);
     return 0;
 }
 
@@ -276,19 +298,21 @@ int main(int argc, char **argv) {
         if (mmap((void *)(ARENA + 0x1000 * page), 0x1000, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_FIXED, file, 0x1000 * page) == MAP_FAILED)
             return perror("mmap"), 1;
-    static pthread_barrier_t filled;
-    pthread_barrier_init(&filled, 0, 2);
+    static pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, 0, 2);
     pthread_t other;
-    pthread_create(&other, 0, mate, &filled);
-    pthread_barrier_wait(&filled);
-    setvbuf(stdout, 0, _IOFBF, 1 << 16);
+    pthread_create(&other, 0, mate, &barrier);
+    pthread_barrier_wait(&barrier);
+    static char buffer[1 << 16];
+    setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
     for (const struct form *form = forms; form < forms + sizeof forms / sizeof *forms; form++) {
-        int wanted = argc < 2;
+        int wanted = argc < 2 && !form->refused;
         for (int i = 1; i < argc; i++)
             wanted |= !strcmp(argv[i], form->name);
         if (wanted)
             run(form);
     }
+    pthread_barrier_wait(&barrier);
     pthread_join(other, 0);
     return 0;
 }

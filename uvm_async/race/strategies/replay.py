@@ -35,16 +35,14 @@ class Replay(Strategy):
         self._switches = sorted(schedule.switches.items())
         self._next = 0
         self._step = 0
-        self._last: int | None = None
 
     def begin(self, profile: Profile) -> None:
         self.diverged = ""
-        self._next, self._step, self._last = 0, 0, None
+        self._next, self._step = 0, 0
 
     def choose(self, point: Point) -> int:
         self._step = point.step
-        task = self._last = self._listed(point)
-        return task
+        return self._listed(point)
 
     def lease(self) -> int:
         if self._next == len(self._switches):
@@ -71,7 +69,7 @@ class Replay(Strategy):
             self._flag(f"step {point.step}: task {wanted} cannot run (enabled: {enabled})")
         if point.current is not None and point.current in point.enabled:
             return point.current
-        return successor(point.enabled, self._last)
+        return successor(point.enabled, point.last)
 
     def _flag(self, what: str) -> None:
         self.diverged = self.diverged or what

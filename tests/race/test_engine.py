@@ -1,0 +1,227 @@
+"""The engine: one seed is one exploration, nothing is left of an execution, all ends are told."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from race.programs import build, program_named
+from race.rig import Ran, build_guest, executions, ran, target
+from support.guests import Builder
+from support.options import TRANSPORTS, TRAPS
+from uvm_async.errors import UsageError
+from uvm_async.race import engine as engine_module
+from uvm_async.race.engine import Engine, Limits, NoThreads, Target
+from uvm_async.race.explore import Options, explore, replay
+from uvm_async.race.machine import ControlledMachine
+from uvm_async.race.model import Result, Schedule
+from uvm_async.race.session import Checks, Session
+
+pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine, pytest.mark.many_traps]
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.SelectorEventLoop,
+}
+
+
+def example(name: str, directory: Path, *, static: bool = True, fixed: bool = False) -> Target:
+    program = program_named(name)
+    built = build(program, fixed=fixed, static=static, directory=directory)
+    return target(built, cwd=directory)
+
+
+async def explored(where: Target, n: int, *, seed: int = 1, strategy: str = "mix") -> list[Ran]:
+    async with Session(where, strategy=strategy, seed=seed) as session:
+        return [one async for one in executions(session, n)]
+
+
+# -- one seed is one exploration
+
+
+@pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
+async def test_two_explorations_with_one_seed_are_one(tmp_path: Path, static: bool) -> None:
+    where = example("lost_update", tmp_path, static=static)
+    first = await explored(where, 30)
+    assert len({one.accesses for one in first}) > 4
+    for _ in range(9):
+        assert await explored(where, 30) == first
+    assert await explored(where, 30, seed=2) != first
+
+
+@pytest.mark.parametrize("strategy", ["random", "pct", "pos", "surw", "rff", "delay", "preemption"])
+async def test_every_strategy_is_a_function_of_its_seed(tmp_path: Path, strategy: str) -> None:
+    where = example("deadlock_two_locks", tmp_path)
+    assert await explored(where, 25, strategy=strategy) == await explored(
+        where, 25, strategy=strategy
+    )
+
+
+@pytest.mark.parametrize("name", ["shared_mapping", "signal_race", "use_after_free", "cond_if"])
+async def test_processes_signals_and_allocators_repeat_too(tmp_path: Path, name: str) -> None:
+    where = example(name, tmp_path)
+    assert await explored(where, 25) == await explored(where, 25)
+
+
+def test_both_loops_make_the_same_exploration(tmp_path: Path) -> None:
+    where = example("lost_update", tmp_path, static=False)
+    answers = []
+    for factory in LOOPS.values():
+        with asyncio.Runner(loop_factory=factory) as runner:
+            answers.append(runner.run(explored(where, 25)))
+    assert answers[0] == answers[1]
+
+
+async def test_trap_doors_and_transports_make_the_same_exploration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = example("deadlock_two_locks", tmp_path)
+    answers = []
+    for trap in TRAPS:
+        for transport in TRANSPORTS:
+            chosen = functools.partial(ControlledMachine, trap=trap, transport=transport)
+            monkeypatch.setattr(engine_module, "ControlledMachine", chosen)
+            answers.append(await explored(where, 20))
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_schedule_runs_the_same_in_a_machine_of_its_own(tmp_path: Path) -> None:
+    """The first execution of a machine is as all later ones, and leases do not matter."""
+    where = example("order_violation", tmp_path, static=False)
+    async with Session(where, strategy="random", seed=3) as session:
+        for _ in range(10):
+            await session.next()
+        known = [ran(session, await session.next()) for _ in range(5)]
+    for one in known:
+        async with Session(where) as session:
+            again = ran(session, await session.replay(one.schedule))
+        assert again == one
+
+
+# -- nothing is left
+
+
+async def test_schedule_is_the_same_whatever_ran_before(tmp_path: Path, guests: Builder) -> None:
+    where = target(build_guest(guests, "puts_back"), cwd=tmp_path)
+    async with Session(where, strategy="random", seed=5) as session:
+        for _ in range(12):
+            await session.next()
+        one = ran(session, await session.replay(Schedule({}, session.active_words)))
+        assert (one.failure, one.stderr) == ("", b"")
+        others = set()
+        for seed in range(50):
+            other = ran(session, await session.next())
+            assert (other.failure, other.stderr) == ("", b""), seed
+            others.add(other.accesses)
+            assert ran(session, await session.replay(one.schedule)) == one
+        assert len(others) > 40
+
+
+async def test_everything_a_program_changes_is_put_back(tmp_path: Path, guests: Builder) -> None:
+    """Files, names, directories, pipes, signals, timers, memory, children: the guest fails if it
+    finds one of them changed."""
+    for variant in ("static", "dynamic"):
+        where = target(build_guest(guests, "puts_back", variant), cwd=tmp_path)
+        outputs = set()
+        async with Session(where, strategy="pct", seed=7) as session:
+            async for one in executions(session, 60):
+                assert (one.failure, one.status, one.stderr) == ("", 0, b"")
+                outputs.add(one.stdout)
+        assert (
+            len(outputs) > 1
+        )  # times and random bytes depend on the schedule, and on nothing else
+    assert [path.name for path in tmp_path.iterdir()] == []  # the host has seen none of it
+
+
+async def test_memory_does_not_grow(tmp_path: Path, guests: Builder) -> None:
+    where = target(build_guest(guests, "puts_back"), cwd=tmp_path)
+    async with Session(where, strategy="random") as session:
+        kernel = session.engine.machine.kernel
+        counts = set()
+        for _ in range(30):
+            await session.next()
+            session.engine._back()
+            counts.add((len(kernel.tasks), len(kernel.processes)))
+        assert len(counts) == 1
+
+
+# -- ends
+
+
+async def test_program_without_threads_is_told(tmp_path: Path) -> None:
+    engine = Engine(Target(("/bin/true",), {}, str(tmp_path)))
+    with pytest.raises(NoThreads, match=r"/bin/true never starts a thread or a process \(it ended"):
+        try:
+            await engine.start()
+        finally:
+            await engine.close()
+
+
+async def test_program_that_computes_for_ever_hangs(guests: Builder) -> None:
+    where = target(build_guest(guests, "spins"), "compute")
+    started = time.monotonic()
+    found = [
+        failure
+        async for failure in explore(
+            where, Options(schedules=3, limits=Limits(host_s=1.0), shrink=False)
+        )
+    ]
+    assert [failure.why for failure in found] == ["hang"]
+    assert time.monotonic() - started < 30
+
+
+async def test_threads_that_spin_on_each_other_for_ever_are_a_livelock(guests: Builder) -> None:
+    where = target(build_guest(guests, "spins"), "pingpong")
+    options = Options(schedules=3, limits=Limits(steps=3_000, host_s=60), shrink=False)
+    found = [failure async for failure in explore(where, options)]
+    assert [failure.why for failure in found] == ["livelock"]
+
+
+@pytest.mark.parametrize("what", ["flag", "page", "sleeper"])
+async def test_spin_on_a_word_nobody_else_has_touched_lets_others_run(
+    guests: Builder, what: str
+) -> None:
+    where = target(build_guest(guests, "spins"), what)
+    async with Session(where, strategy="random", limits=Limits(host_s=60)) as session:
+        async for one in executions(session, 25):
+            assert (one.failure, one.stdout) == ("", b"woken\n")
+        assert session.words >= 1
+
+
+async def test_an_executable_that_is_not_there_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="cannot run /no/such: No such file"):
+        async for _ in explore(Target(("/no/such",), {}, "/"), Options(schedules=1)):
+            pass
+
+
+# -- what counts
+
+
+async def test_predicate_sees_the_end_of_each_execution(tmp_path: Path) -> None:
+    outputs = []
+
+    def total_is_whole(engine: Engine, result: Result) -> str | None:
+        outputs.append(result.stdout)
+        return "half a total" if b"total 1\n" in result.stdout else None
+
+    where = example("lost_update", tmp_path)
+    checks = Checks(predicate=total_is_whole)
+    options = Options(schedules=200, checks=checks, failures=2)
+    found = [failure async for failure in explore(where, options)]
+    assert outputs and found
+    for failure in found:
+        results = await replay(failure, times=2, checks=checks)
+        assert [result.failure for result in results] == [failure.why] * 2
+
+
+async def test_race_counts_only_if_asked(tmp_path: Path) -> None:
+    where = example("torn_counter", tmp_path)
+    checks = Checks(fail_on_race=True)
+    found = [f async for f in explore(where, Options(schedules=100, checks=checks, shrink=False))]
+    assert len(found) == 1 and " on " in found[0].why
