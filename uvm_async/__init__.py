@@ -3,16 +3,16 @@
 Public names: Machine, GuestProcess, CompletedProcess, PIPE, DEVNULL, STDOUT,
 MachineError, UsageError.
 
-Importing this package starts nothing and imports little: names are loaded at first
-use.
+Importing this package starts nothing and imports nothing, not even typing: names are
+loaded at first use.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from uvm_async.errors import MachineError, UsageError
     from uvm_async.machine import Machine
     from uvm_async.process import DEVNULL, PIPE, STDOUT, CompletedProcess, GuestProcess
@@ -44,6 +44,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 

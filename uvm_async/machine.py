@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import re
+import resource
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ from uvm_async.kernel.cred import Cred
 from uvm_async.kernel.entropy import Entropy
 from uvm_async.kernel.kernel import Kernel
 from uvm_async.kernel.observer import Observer, Observers
-from uvm_async.kernel.spawn import NOFILE, Program, make_init, run_outside, spawn
+from uvm_async.kernel.spawn import NOFILE, Program, give_init_a_task, make_init, run_outside, spawn
 from uvm_async.kernel.task import Process, Task
 from uvm_async.log import log
 from uvm_async.process import (
@@ -57,12 +58,14 @@ from uvm_async.tty.console import Console, register_ttys
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Machine"]
+__all__ = ["MIN_DESCRIPTORS", "Machine", "check_limits"]
 
 TRANSPORTS: Final = {"signal": lib.UVM_TRANSPORT_SIGNAL, "futex": lib.UVM_TRANSPORT_FUTEX}
 TRAPS: Final = {"sud": lib.UVM_DOOR_SUD, "seccomp": lib.UVM_DOOR_SECCOMP}
 SIZE_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 MIN_MEMORY_BYTES: Final = 16 << 20
+MIN_DESCRIPTORS: Final = 64
+"""What a machine and its loop need of this process's RLIMIT_NOFILE, with some to spare."""
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FIRST_STUBS: Final = 6
 FRESH_INTERPRETER_EVERY: Final = 64
@@ -77,6 +80,16 @@ def parse_size(size: int | str) -> int:
     if match is None:
         raise UsageError(f"not a size: {size!r} (write 256M or 1G)")
     return int(match[1]) * SIZE_UNITS[match[2].upper()]
+
+
+def check_limits() -> None:
+    """Whether this process may open what a machine needs. Raises MachineError."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < MIN_DESCRIPTORS:
+        raise MachineError(
+            f"this process may have {soft} descriptors, a machine needs {MIN_DESCRIPTORS}: "
+            f"raise ulimit -n"
+        )
 
 
 class Workers:
@@ -150,6 +163,8 @@ class Machine:
             raise UsageError("this host has no Syscall User Dispatch: use --trap seccomp")
         if not 1 <= cpus <= 64:
             raise UsageError(f"cpus must be 1 to 64, not {cpus}")
+        if seed is not None and not isinstance(seed, int):
+            raise UsageError(f"seed must be a whole number, not {seed!r}")
         self.memory_bytes = parse_size(memory)
         if self.memory_bytes < MIN_MEMORY_BYTES:
             raise UsageError(f"memory must be at least 16M, not {memory}")
@@ -200,6 +215,7 @@ class Machine:
         if self._started:
             raise MachineError("a machine starts once")
         self._started = True
+        check_limits()
         try:
             await self._start()
         except BaseException:
@@ -272,6 +288,7 @@ class Machine:
             kernel, os.fsencode(self.root), sight=Sight.SNAPSHOT, deterministic=deterministic
         )
         await kernel.mounts.attach(await mount_overlay(kernel, lower))
+        give_init_a_task(kernel)
         await register_ttys(kernel, self.console)
         await self._mount_at(await devfs(kernel), b"dev")
         for disk in self._disks:
@@ -480,40 +497,52 @@ class Machine:
         stderr: int | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        umask: int = -1,
         limit: int = 65536,
     ) -> GuestProcess:
         """Start a program, as asyncio.create_subprocess_exec does on the host.
 
         Streams are PIPE, DEVNULL, STDOUT (stderr only), CONSOLE (the machine's) or None: the
-        embedding process's own.
-        Raises FileNotFoundError, PermissionError and other OSErrors as execve(2) gives them.
+        embedding process's own. Environment, working directory and umask (-1) are the embedding
+        process's too unless they are given.
+        Raises FileNotFoundError, PermissionError and other OSErrors as execve(2) gives them (of a
+        working directory that cannot be entered, with its name), ValueError for a NUL anywhere
+        and for a variable whose name is empty or holds `=`.
         """
         self._check_alive()
         environment = dict(os.environ if env is None else env)
+        argv = [_text(argument) for argument in (program, *args)]
+        envp = _environment_block(environment)
+        directory = _text(cwd) if cwd is not None else _working_directory()
         streams = Streams(self.kernel, self._workers, stdin, stdout, stderr, limit)
         self._streams.append(streams)
-        name = os.fsencode(program)
+        culprit = argv[0]
         loop = asyncio.get_running_loop()
         failed: asyncio.Future[Errno] = loop.create_future()
-        directory = os.fsencode(cwd) if cwd is not None else os.fsencode(os.getcwd())
 
         def refused(error: Errno) -> None:
             if not failed.done():
                 failed.set_result(error)
 
         async def prepare(task: Task) -> None:
+            nonlocal culprit
             for fd in streams.on_console:
                 file = await self.console.open_for(task.process)
                 task.files.install(file, NOFILE, start=fd)
-            await task.fs.set_cwd(await lookup(task, -100, directory, directory=True))
+            try:
+                await task.fs.set_cwd(await lookup(task, -100, directory, directory=True))
+            except Errno:
+                culprit = directory
+                raise
 
         program_ = Program(
-            path=_candidates(name, environment),
-            argv=[os.fsencode(a) for a in (program, *args)],
-            envp=[os.fsencode(k) + b"=" + os.fsencode(v) for k, v in environment.items()],
+            path=_candidates(argv[0], environment),
+            argv=argv,
+            envp=envp,
             files=streams.files,
             cred=Cred(),
             prepare=prepare,
+            umask=_own_umask() if umask < 0 else umask & 0o777,
         )
         process, task = await run_outside(spawn(self.kernel, program_, refused))
         guest = GuestProcess(self.kernel, process, streams)
@@ -524,7 +553,7 @@ class Machine:
         if failed.done():
             error = failed.result()
             streams.close()
-            raise OSError(error.errno, os.strerror(error.errno), os.fsdecode(name))
+            raise OSError(error.errno, os.strerror(error.errno), os.fsdecode(culprit))
         return guest
 
     async def run(
@@ -534,15 +563,21 @@ class Machine:
         input: bytes | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
+        umask: int = -1,
         timeout: float | None = None,
     ) -> CompletedProcess:
         """Run a program to its end; answers returncode, stdout and stderr.
 
-        On timeout (seconds) the program is killed and TimeoutError raised.
+        On timeout (seconds) the program is killed and TimeoutError raised. Raises what
+        create_subprocess_exec does, and TypeError for a command line in one string.
         """
+        if isinstance(args, (str, bytes)):
+            raise TypeError(f'args must be a list: ["sh", "-c", {args!r}] has a shell read it')
+        if not args:
+            raise ValueError("args is empty: its first item is the program")
         process = await self.create_subprocess_exec(
             *args, stdin=PIPE if input is not None else DEVNULL, stdout=PIPE, stderr=PIPE,
-            env=env, cwd=cwd,
+            env=env, cwd=cwd, umask=umask,
         )  # fmt: skip
         try:
             async with asyncio.timeout(timeout):
@@ -558,6 +593,42 @@ class Machine:
             raise MachineError(f"the machine has failed: {self._failure!r}")
         if self._closed or not self._started:
             raise MachineError("the machine is not running")
+
+
+def _text(value: str | bytes | os.PathLike[str]) -> bytes:
+    """As the guest gets it. Raises ValueError."""
+    data = os.fsencode(value)
+    if b"\0" in data:
+        raise ValueError("embedded null byte")
+    return data
+
+
+def _environment_block(environment: Mapping[str, str]) -> list[bytes]:
+    """Raises ValueError."""
+    block = []
+    for name, value in environment.items():
+        encoded = _text(name)
+        if not encoded or b"=" in encoded:
+            raise ValueError(f"illegal environment variable name: {name!r}")
+        block.append(encoded + b"=" + _text(value))
+    return block
+
+
+def _working_directory() -> bytes:
+    """This process's; / where that has been deleted."""
+    try:
+        return os.getcwdb()
+    except FileNotFoundError:
+        return b"/"
+
+
+def _own_umask() -> int:
+    """This process's, read without changing it: other threads may be making files."""
+    with open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
 
 
 def _candidates(name: bytes, environment: Mapping[str, str]) -> list[bytes]:

@@ -6,9 +6,14 @@ Differences are few: `pid` is the guest's, and there is no transport.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import fcntl
 import os
+import select
 import signal as signals
 import stat
+import termios
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from subprocess import DEVNULL, PIPE, STDOUT
@@ -16,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvm_async.descriptors import Watch, write_all
 from uvm_async.errors import MachineError
+from uvm_async.fs.hostfs.inherited import Given, inherit, never_waits
 from uvm_async.fs.inode import File
 from uvm_async.kernel.signal import SI_USER, SigInfo, send_to_process
 from uvm_async.tty.stream import StreamIn, StreamOut, open_stream
@@ -187,102 +193,166 @@ class _Inherit:
 
     def attach(self, stream: StreamOut) -> None:
         """Write out this stream (again, after a thaw)."""
-        self._stream = stream
+        self.stream = stream
         stream.on_data = self._wake
+
+    def goes_to(self, fd: int) -> bool:
+        """Is `fd` the same pipe (or socket, or terminal)?"""
+        try:
+            return os.path.samestat(os.fstat(fd), os.fstat(self._fd))
+        except OSError:
+            return False
 
     def _wake(self) -> None:
         if self._job is None or self._job.done():
             self._job = asyncio.get_running_loop().create_task(self._pump())
 
     async def _pump(self) -> None:
-        while self._stream.buffer:
-            data = bytes(self._stream.buffer[:65536])
+        while self.stream.buffer:
+            data = bytes(self.stream.buffer[:65536])
             try:
                 await self._workers.run(write_all, self._fd, data)
-            except OSError:
-                self._stream.hang_up()
+            except OSError as error:
+                self.stream.hang_up(error.errno or errno.EIO)
                 break
-            self._stream.drained(len(data))
-        if not self._stream.writers and not self._stream.buffer:
+            self.stream.drained(len(data))
+        if not self.stream.writers and not self.stream.buffer:
             self.finished.set()
 
     async def flush(self) -> None:
         """Wait until all that was written has gone out."""
-        while self._stream.buffer or (self._job is not None and not self._job.done()):
+        while self.stream.buffer or (self._job is not None and not self._job.done()):
             self._wake()
             assert self._job is not None
             await self._job
 
 
 class _Feed:
-    """Feeds a guest's input from a descriptor of ours, as the guest asks for it."""
+    """Feeds a guest's input from a descriptor of ours, of which others may want the rest.
 
-    def __init__(self, stream: StreamIn, fd: int, workers: Any) -> None:
+    Bytes are taken within the guest's read, and no more than it wants; while it waits, and for
+    those who poll, the descriptor is only watched. A read that is to be filled (StreamIn.fill)
+    takes what comes while it waits.
+    """
+
+    def __init__(self, stream: StreamIn, fd: int) -> None:
         self._fd = fd
-        self._workers = workers
-        self._loop = asyncio.get_running_loop()
-        self._job: asyncio.Task[None] | None = None
         self._watch: Watch | None = None
+        self._at_once = True
+        """The host can read from it without waiting (RWF_NOWAIT)."""
         self.attach(stream)
 
     def attach(self, stream: StreamIn) -> None:
         """Feed this stream (again, after a thaw)."""
         self._stream = stream
-        stream.wanted = self._wake
-        if stream.wait:
-            self._wake()
+        stream.wanted = self._wanted
+        if stream.wait or stream.poll_wait:
+            self._wait()
 
-    async def detach(self) -> None:
-        """Let a read that is under way end, and feed nothing more for now."""
+    def detach(self) -> None:
+        """Feed nothing more for now."""
         self._stream.wanted = None
-        if self._job is not None:
-            await asyncio.wait([self._job])
+        self.stop()
 
-    def _wake(self) -> None:
-        if self._stream.eof or self._watch or (self._job is not None and not self._job.done()):
+    def _wanted(self) -> None:
+        stream = self._stream
+        if stream.eof or not stream.readers:
+            self.stop()
+        elif stream.asking:
+            self._take()
+        elif stream.polled:
+            self._look()
+
+    def _take(self) -> None:
+        stream = self._stream
+        while True:
+            held = len(stream.buffer) if stream.fill else 0
+            want = min(stream.needs - held, stream.room)
+            if want <= 0:
+                return
+            try:
+                data = self._read(want)
+            except BlockingIOError:
+                self._wait()
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self.stop()
+                stream.feed_eof()
+                return
+            stream.feed(data)
+            if not stream.fill:
+                return
+
+    def _read(self, count: int) -> bytes:
+        """Raises BlockingIOError where there is nothing yet."""
+        if self._at_once:
+            data = bytearray(count)
+            try:
+                return bytes(data[: os.preadv(self._fd, [data], -1, os.RWF_NOWAIT)])
+            except BlockingIOError:
+                raise
+            except OSError:
+                self._at_once = False
+        if not self._state():
+            raise BlockingIOError
+        return os.read(self._fd, count)
+
+    def _state(self) -> int:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return sum(bits for _, bits in poll.poll(0))
+
+    def _look(self) -> None:
+        """Say what there is, and take nothing."""
+        stream = self._stream
+        stream.pending = self._state()
+        if not stream.pending:
+            self._wait()
             return
-        try:
-            self._watch = Watch(self._fd, self._readable)
-        except OSError:  # a regular file: always readable
-            self._job = self._loop.create_task(self._read_file())
+        with contextlib.suppress(OSError):
+            unread = fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4))
+            stream.unread = int.from_bytes(unread, "little")
+
+    def _wait(self) -> None:
+        if self._watch is None:
+            try:
+                self._watch = Watch(self._fd, self._readable)
+            except OSError:  # it is closed
+                self._stream.feed_eof()
 
     def _readable(self) -> None:
         self.stop()
-        if not self._stream.room or self._stream.eof:
-            return
-        try:
-            data = os.read(self._fd, min(self._stream.room, 65536))
-        except BlockingIOError:
-            self._wake()
-            return
-        except OSError:
-            data = b""
-        if self._feed(data):
-            self._wake()
-
-    async def _read_file(self) -> None:
-        hungry = True
-        while hungry:
-            try:
-                data = await self._workers.run(os.read, self._fd, self._stream.room)
-            except OSError:
-                data = b""
-            hungry = self._feed(data)
-
-    def _feed(self, data: bytes) -> bool:
-        """Whether the guest waits for more: its read is to be filled (StreamIn.fill)."""
         stream = self._stream
-        if not data:
-            stream.feed_eof()
-            return False
-        stream.feed(data)
-        return bool(stream.wait) and stream.room > 0 and stream.wanted is not None
+        if stream.wanted is None or stream.eof:
+            return
+        if stream.fill and stream.wait:
+            self._take()
+            stream.poll_wait.wake_up()
+        else:
+            stream.came()
 
     def stop(self) -> None:
         """Watch the descriptor no longer."""
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+
+
+class _Lend:
+    """Lets a guest have a descriptor of ours itself."""
+
+    def __init__(self, given: Given, fd: int) -> None:
+        self._fd = fd
+        self.attach(given)
+
+    def attach(self, given: Given) -> None:
+        """It is this one (again, after a thaw)."""
+        given.fd = self._fd
+
+    def detach(self) -> None:
+        """Nothing of ours is under way."""
 
 
 class _Discard:
@@ -331,18 +401,29 @@ class Streams:
         if choice == CONSOLE:
             self.on_console.append(0)
             return
+        if self._lend(0, choice):
+            return
         source = StreamIn(fill=self._kernel.clock.virtual)
-        self.files[0] = open_stream(self._kernel, source, **_looks(choice, 0))
+        self.files[0] = open_stream(self._kernel, source, **_looks(choice))
         if choice == PIPE:
             self.stdin = GuestStdin(source)
             self._name(source, self.stdin)
         elif choice == DEVNULL:
             source.feed_eof()
         else:
-            self._feed = _Feed(source, 0 if choice is None else choice, self._workers)
+            self._feed = _Feed(source, 0 if choice is None else choice)
             self._name(source, self._feed)
 
-    def _name(self, stream: StreamIn | StreamOut, end: Any) -> None:
+    def _lend(self, fd: int, choice: int | None) -> bool:
+        """A regular file, or a device that never waits, the guest has itself."""
+        target = fd if choice is None else choice
+        if target < 0 or not never_waits(target):
+            return False
+        self.files[fd], given = inherit(self._kernel, target)
+        self._name(given, _Lend(given, target))
+        return True
+
+    def _name(self, stream: StreamIn | StreamOut | Given, end: Any) -> None:
         """Our end finds its stream again after a thaw by this name."""
         kernel = self._kernel
         name = f"stream-{len(kernel.roots)}"
@@ -353,10 +434,7 @@ class Streams:
         """Before a freeze: what is on its way arrives, and nothing new sets out."""
         await self.flush()
         for _, end in self._names:
-            if isinstance(end, _Feed):
-                await end.detach()
-                end.stop()
-            elif not isinstance(end, _Inherit):
+            if not isinstance(end, _Inherit):
                 end.detach()
 
     def reattach(self, kernel: Kernel) -> None:
@@ -373,8 +451,15 @@ class Streams:
         if choice == CONSOLE:
             self.on_console.append(fd)
             return None
+        if self._lend(fd, choice):
+            return None
+        target = fd if choice is None else choice
+        for inherited in self._inherited:
+            if inherited.goes_to(target):  # one pipe: what is written first comes first
+                self.files[fd] = open_stream(self._kernel, inherited.stream)
+                return None
         sink = StreamOut(limit=None if self._kernel.clock.virtual else 65536)
-        self.files[fd] = open_stream(self._kernel, sink, **_looks(choice, fd))
+        self.files[fd] = open_stream(self._kernel, sink, **_looks(choice))
         if choice == PIPE:
             reader = asyncio.StreamReader(limit=limit)
             flow = _Flow(sink, reader)
@@ -385,7 +470,6 @@ class Streams:
         if choice == DEVNULL:
             self._name(sink, _Discard(sink))
         else:
-            target = fd if choice is None else choice
             self._inherited.append(_Inherit(sink, target, self._workers))
             self._name(sink, self._inherited[-1])
         return None
@@ -403,18 +487,10 @@ class Streams:
             self._feed.stop()
 
 
-def _looks(choice: int | None, fd: int) -> dict[str, Any]:
-    """What fstat(2) shows the guest of a stream: a pipe, or what our own descriptor is."""
-    if choice == PIPE:
-        return {}
+def _looks(choice: int | None) -> dict[str, Any]:
+    """What fstat(2) shows the guest of a stream: a pipe, or /dev/null."""
     if choice == DEVNULL:
         return {"mode": stat.S_IFCHR | 0o666, "rdev": os.makedev(1, 3)}
-    try:
-        status = os.fstat(fd if choice is None else choice)
-    except OSError:
-        return {}
-    if stat.S_ISREG(status.st_mode):
-        return {"mode": stat.S_IFREG | stat.S_IMODE(status.st_mode)}
     return {}
 
 

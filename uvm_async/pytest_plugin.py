@@ -185,25 +185,30 @@ class Explorer:
                 "write `await uvm_race.explore(...)`"
             )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self.explore(program, **given))
+            return runner.run(self._run(program, given, share_loop=False))
 
     async def explore(
         self, program: Sequence[str | os.PathLike[str]], **given: Unpack[Given]
     ) -> Progress:
         """The same in the running event loop."""
+        return await self._run(program, given, share_loop=True)
+
+    async def _run(
+        self, program: Sequence[str | os.PathLike[str]], given: Given, *, share_loop: bool
+    ) -> Progress:
         from uvm_async.errors import MachineError, UsageError
 
         target, checks = _target(program, given), _checks(given)
         try:
             file = _replay_file(self.config)
             if file is None:
-                return await self._explore(target, self._options(checks))
+                return await self._explore(target, self._options(checks, share_loop))
             return await self._replay(target, checks, file)
         except (UsageError, MachineError) as error:
             wrong = str(error)
         pytest.fail(f"uvm_race: {wrong}", pytrace=False)
 
-    def _options(self, checks: Checks) -> Options:
+    def _options(self, checks: Checks, share_loop: bool) -> Options:
         from uvm_async.race.explore import Options
 
         chosen = dict(self.options)
@@ -211,7 +216,7 @@ class Explorer:
             value = self.config.getoption(f"uvm_{name}")
             if value is not None:
                 chosen[name] = value
-        return Options(checks=checks, **chosen)
+        return Options(checks=checks, share_loop=share_loop, **chosen)
 
     async def _explore(self, target: Target, options: Options) -> Progress:
         from uvm_async.race.explore import Progress, explore
@@ -243,7 +248,7 @@ class Explorer:
         self._replayed = True
         self.others = []
         result = (await replay(failure, checks=checks))[0]
-        if not _same(failure, result):
+        if not failure.is_shown_by(result):
             pytest.fail(
                 f"uvm_race: {file} is of {failure.why}, but now the program ends with "
                 f"{result.failure or f'status {result.status >> 8}'} under that schedule",
@@ -372,15 +377,6 @@ def _difference(failure: Failure, target: Target) -> str:
 def _path(target: Target) -> str:
     """The program's file, as a failure names it."""
     return os.path.realpath(os.path.join(target.cwd or ".", target.args[0]))
-
-
-def _same(failure: Failure, result: Result) -> bool:
-    """What only a comparison with other executions shows is the same if all that can be seen is."""
-    if result.failure:
-        return result.failure == failure.why
-    return (result.status, result.stdout, result.stderr) == (
-        failure.status, failure.stdout, failure.stderr,
-    )  # fmt: skip
 
 
 async def _report(failure: Failure) -> str:

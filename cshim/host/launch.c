@@ -24,7 +24,7 @@
 #include "uvm_host.h"
 
 #define STACK_BYTES 65536
-#define HIGH_FD 100
+#define HIGH_FD 7 /* the first that the nursery does not expect to find */
 
 struct launch {
     int image_fd, physmem_fd, socket_fd, parent_fd;

@@ -49,6 +49,17 @@ def test_low_limits_are_found() -> None:
     assert lines[at].startswith("- ") and "ulimit -n" in lines[at + 1]
 
 
+def test_too_few_descriptors_are_found_and_no_machine_is_tried() -> None:
+    def lower() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    done = subprocess.run([UVM, "doctor"], preexec_fn=lower, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    (line,) = [x for x in done.stdout.decode().splitlines() if "RLIMIT_NOFILE" in x]
+    assert line.startswith("FAIL ") and "40 / 40 (a machine needs 64)" in line
+    assert b"machine: --trap" not in done.stdout
+
+
 def test_status_is_1_where_no_machine_can_run() -> None:
     def no_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

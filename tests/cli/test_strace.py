@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from support.guests import Builder
 from support.options import MachineOptions
 from support.uvm import uvm_run
 
@@ -86,3 +87,20 @@ def test_observing_changes_nothing_under_the_virtual_clock(machine_options: Mach
     plain = uvm_run(machine_options, BUSYBOX, "sh", "-c", script, flags=flags)
     seen = uvm_run(machine_options, BUSYBOX, "sh", "-c", script, flags=[*flags, "--strace"])
     assert plain.stdout and plain.stdout == seen.stdout
+
+
+def test_pause_that_a_handler_ends_is_to_be_restarted_if_there_is_none(
+    machine_options: MachineOptions, guests: Builder
+) -> None:
+    lines = strace(machine_options, str(guests.build("sig_suspend")))
+    one(lines, r"= \? ERESTARTNOHAND \(To be restarted if no handler\)")
+
+
+def test_refused_calls_have_their_arguments(machine_options: MachineOptions) -> None:
+    lines = strace(machine_options, "/bin/ls", "/")
+    one(lines, r"rseq\(0x[0-9a-f]+, 0x20, 0, 0x[0-9a-f]+\) = -1 ENOSYS")
+
+
+def test_unknown_calls_are_named(machine_options: MachineOptions, guests: Builder) -> None:
+    done = uvm_run(machine_options, str(guests.build("misc_no_such_call")), flags=["-v"])
+    assert b"unknown system call" in done.stderr and b"number=999" in done.stderr

@@ -107,6 +107,13 @@ def test_wrong_use_gives_one_line_and_status_2(arguments: list[str]) -> None:
     assert one_line(done.stderr), done.stderr
 
 
+def test_number_that_is_none_is_called_so() -> None:
+    done = uvm("run", "--cpus", "x", "--", BUSYBOX)
+    assert done.stderr == (
+        b"uvm run: invalid value for '--cpus': 'x' is not a whole number (see uvm run --help)\n"
+    )
+
+
 def test_streams_pass_through_in_both_directions(machine_options: MachineOptions) -> None:
     data = os.urandom(300_000)
     done = uvm_run(machine_options, BUSYBOX, "cat", input=data)

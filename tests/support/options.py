@@ -32,6 +32,7 @@ class MachineOptions:
     def of(cls, config: pytest.Config) -> MachineOptions:
         """The options of the session; a combination that cannot be is a usage error."""
         freeze_every = config.getoption("uvm_freeze_every")
+        seed = config.getoption("uvm_seed", None)
         clock = config.getoption("uvm_clock") or ("virtual" if freeze_every else "real")
         if freeze_every is not None and freeze_every < 1:
             raise pytest.UsageError("--uvm-freeze-every wants a number of traps above 0")
@@ -43,7 +44,7 @@ class MachineOptions:
             clock=clock,
             loop=config.getoption("uvm_loop"),
             freeze_every=freeze_every,
-            seed=config.getoption("uvm_seed"),
+            seed=1 if seed is None else seed,
         )
 
     def kwargs(self, **changes: Any) -> dict[str, Any]:
@@ -93,7 +94,6 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="I/N",
         help="run every N-th of the tests, the I-th lot",
     )
-    group.addoption("--uvm-seed", type=int, default=1, help="seed of the virtual clock's machines")
 
 
 def in_share(config: pytest.Config, item: pytest.Item) -> bool:

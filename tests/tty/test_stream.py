@@ -153,3 +153,40 @@ def test_links_to_the_embedder_are_not_state() -> None:
     assert isinstance(thawed, StreamOut)
     assert thawed.on_data is None
     assert thawed.take() == b"pending"
+
+
+def test_embedder_learns_how_much_a_read_wants_and_that_a_poll_wants_nothing(sim: Sim) -> None:
+    stream = StreamIn()
+    asked: list[int] = []
+
+    def wanted() -> None:
+        if stream.asking:
+            asked.append(stream.needs)
+            stream.feed(b"x" * stream.needs)
+        elif stream.polled:
+            stream.pending = 1
+
+    stream.wanted = wanted
+    file = open_stream(sim.kernel, stream)
+    assert file.poll(sim.task()) == 0x41  # type: ignore[arg-type]
+    assert asked == [] and not stream.buffer
+    assert reader(sim, stream, 3).answer() == b"xxx"
+    assert asked == [3] and not stream.buffer
+
+
+def test_pollers_of_a_stream_that_is_to_be_filled_hear_of_every_byte(sim: Sim) -> None:
+    stream = StreamIn(fill=True)
+    call = reader(sim, stream, 4)
+    stream.feed(b"a")
+    sim.settle()
+    assert call.blocked
+    assert open_stream(sim.kernel, stream).poll(sim.task()) & 1  # type: ignore[arg-type]
+
+
+def test_writer_gets_the_error_that_the_embedder_has_met(sim: Sim) -> None:
+    sink = StreamOut()
+    file = open_stream(sim.kernel, sink)
+    sink.hang_up(Errno.EIO.errno)
+    with pytest.raises(Errno.EIO):
+        writer(sim, file, b"x").answer()
+    assert not sim.kernel.signals

@@ -7,6 +7,7 @@ is a copy of the machine's memory.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from typing import Any
@@ -52,7 +53,12 @@ class Physmem:
             physmem = cls(fd)
         except OSError as error:
             os.close(fd)
-            raise MachineError(f"no memory for the machine: {error.strerror}") from error
+            why = error.strerror
+            if error.errno == errno.EFBIG:
+                why = (
+                    f"its file of {size >> 20} MiB is larger than this process may make (ulimit -f)"
+                )
+            raise MachineError(f"no memory for the machine: {why}") from error
         if lib.uvm_physmem_format(physmem.handle, data_bytes, slots):
             physmem.close()
             raise MachineError(f"cannot lay out {data_bytes} bytes of memory")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from uvm_async._host import lib
 from uvm_async.arch import registers as r
-from uvm_async.arch.stub import FS_BASE, GS_BASE, PGD, PREFILL, PREFILL_ADDR
+from uvm_async.arch.stub import ARCH, FS_BASE, GS_BASE, PGD, PREFILL, PREFILL_ADDR
 
 if TYPE_CHECKING:
     from uvm_async.arch.physmem import Physmem
@@ -61,14 +61,17 @@ def load_frame(physmem: Physmem, stub: Stub, frame: bytes, wake_mask: int) -> No
 def save_trap(physmem: Physmem, stub: Stub) -> bytes:
     """As `save_frame`, with why it trapped, so that the trap can be answered after a thaw."""
     start = stub.offset + TRAP_FIRST
-    return bytes(physmem.bytes[start : start + TRAP_BYTES]) + save_frame(physmem, stub)
+    why = bytes(physmem.bytes[start : start + TRAP_BYTES])
+    return why + physmem.u32[stub.u32 + ARCH].to_bytes(4, "little") + save_frame(physmem, stub)
 
 
 def load_trap(physmem: Physmem, stub: Stub, saved: bytes, wake_mask: int) -> None:
     """The inverse of `save_trap`."""
     start = stub.offset + TRAP_FIRST
+    frame = TRAP_BYTES + 4
     physmem.bytes[start : start + TRAP_BYTES] = saved[:TRAP_BYTES]
-    load_frame(physmem, stub, saved[TRAP_BYTES:], wake_mask)
+    physmem.u32[stub.u32 + ARCH] = int.from_bytes(saved[TRAP_BYTES:frame], "little")
+    load_frame(physmem, stub, saved[frame:], wake_mask)
 
 
 def blank_frame(physmem: Physmem, stub: Stub, ip: int, sp: int, wake_mask: int) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -178,7 +179,8 @@ class StubFamily:
             finally:
                 theirs.close()
             if error:
-                raise MachineError(f"cannot start the nursery: {os.strerror(-error)}")
+                hint = " (see ulimit -n)" if error == -errno.EMFILE else ""
+                raise MachineError(f"cannot start the nursery: {os.strerror(-error)}{hint}")
             self._ready = loop.create_future()
             loop.add_reader(ours, self._on_socket)
             config = ffi.new("struct uvm_config *")

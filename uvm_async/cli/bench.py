@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from uvm_async.cli.outcome import terminable
 from uvm_async.errors import UsageError
 
 __all__ = ["bench", "command"]
@@ -87,7 +88,7 @@ def _measure(options: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     from uvm_async.bench.host import facts, on_one_cpu
 
     try:
-        with Programs() as programs, on_one_cpu(options["cpu"]) as cpu:
+        with terminable(), Programs() as programs, on_one_cpu(options["cpu"]) as cpu:
             options["cpu"] = cpu
             host = facts()
             results = _run(options["loop"], _in_machine(options, programs))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from uvm_async.cli.host import find_tool
-from uvm_async.cli.outcome import FAILED, WRONG_USE, complain
+from uvm_async.cli.outcome import FAILED, WRONG_USE, complain, terminable
 from uvm_async.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def command(picture: str, **options: Any) -> int:
     folder = os.path.dirname(os.path.abspath(picture))
     if not os.access(folder, os.W_OK):
         return complain(WHO, f"{folder} is not writable: say --picture FILE", WRONG_USE)
-    with tempfile.TemporaryDirectory(prefix="uvm-demo-") as place:
+    with terminable(), tempfile.TemporaryDirectory(prefix="uvm-demo-") as place:
         image = make_image(os.path.join(place, "disk.img"))
         try:
             failed = _run(_tour(image, picture, options))

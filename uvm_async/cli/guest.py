@@ -71,7 +71,10 @@ class Forwarder:
 
 def working_directory(options: dict[str, Any]) -> str:
     """The caller's, if the guest has it too; else /, as chroot(1) does it."""
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # deleted
+        return "/"
     root = os.path.abspath(options["root"])
     if root == "/" or os.path.isdir(root + here):
         return here

@@ -14,10 +14,11 @@ import platform
 import resource
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from uvm_async._host import lib
+from uvm_async.machine import MIN_DESCRIPTORS
 
 __all__ = ["Finding", "examine", "find_tool"]
 
@@ -189,10 +190,15 @@ def _pending() -> Finding:
 
 
 def _descriptors() -> Finding:
-    return _limit(
+    finding = _limit(
         "RLIMIT_NOFILE", resource.RLIMIT_NOFILE, 256,
         "several machines in one process; see ulimit -n",
     )  # fmt: skip
+    enough = _limit(
+        "RLIMIT_NOFILE", resource.RLIMIT_NOFILE, MIN_DESCRIPTORS, "no machine; see ulimit -n"
+    )
+    found = finding if enough.ok else replace(enough, needed=True)
+    return replace(found, value=f"{found.value} (a machine needs {MIN_DESCRIPTORS})")
 
 
 def _ia32() -> Finding:

@@ -1,60 +1,17 @@
-"""`uvm`: the group of verbs, one file each, imported when it is the one asked for.
+"""`uvm`, as it is started.
 
-Wrong use is one line on standard error that says what to do, and status 2.
+Until there is something to undo, SIGINT simply ends the command: that is settled
+before anything is imported that takes time, so no traceback tells of a Ctrl-C (but
+for those few milliseconds in which the interpreter itself starts).
 """
 
 from __future__ import annotations
 
-import importlib
+import _signal as signal  # type: ignore[import-not-found,unused-ignore] # no enums: it is quick
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, Final
 
-import click
-
-from uvm_async.cli.outcome import FAILED, WRONG_USE, Died, complain, die_by
-from uvm_async.errors import MachineError, UsageError
-
-__all__ = ["cli", "main"]
-
-VERBS: Final = {
-    "bench": "Measure switches, calls, forks and faults beside the host's own.",
-    "calls": "Which system calls there are, and what is missing of each.",
-    "demo": "A short tour: processes, pipes, preemption, threads, a disk.",
-    "doctor": "What this host offers, and whether machines can run here.",
-    "race": "Look for schedules under which a program fails.",
-    "replay": "Show again how a program failed.",
-    "run": "Run a Linux program in a machine.",
-}
-"""Name (of the module in uvm_async/cli too) and what `uvm --help` says of it."""
-
-
-class Verbs(click.Group):
-    """Subcommands by name, each imported only to be run."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        module = importlib.import_module(f"uvm_async.cli.{cmd_name}")
-        command = module.command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(VERBS.items()))
-
-
-@click.group(
-    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False
-)
-@click.version_option(package_name="uvm_async", prog_name="uvm")
-def cli() -> None:
-    """Run unmodified Linux programs on a kernel that is itself ordinary processes."""
+__all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,44 +19,25 @@ def main(arguments: list[str] | None = None) -> int:
 
     Does not return where a program's death by a signal is to be ours.
     """
-    _open_standard_streams()
+    interrupted = signal.getsignal(signal.SIGINT)
+    _let_sigint_kill()
     try:
-        return _outcome(lambda: cli.main(arguments, prog_name="uvm", standalone_mode=False))
+        from uvm_async.cli.verbs import outcome
+
+        _open_standard_streams()
+        return outcome(arguments)
     finally:
         _flush()
+        if arguments is None:
+            _let_sigint_kill()
+        else:  # somebody's function call, not a command of its own
+            signal.signal(signal.SIGINT, interrupted)
 
 
-def _outcome(run: Callable[[], Any]) -> int:
-    try:
-        result = run()
-    except Died as death:
-        return die_by(death.signo)
-    except click.UsageError as error:
-        return complain(_name(error), f"{_one_line(error)} (see {_help(error)})", WRONG_USE)
-    except click.ClickException as error:
-        return complain("uvm", _one_line(error), WRONG_USE)
-    except UsageError as error:
-        return complain("uvm", str(error), WRONG_USE)
-    except MachineError as error:
-        return complain("uvm", str(error), FAILED)
-    except (click.Abort, KeyboardInterrupt):
-        return die_by(2)
-    except BrokenPipeError:
-        return die_by(13)
-    return result if isinstance(result, int) else 0
-
-
-def _one_line(error: click.ClickException) -> str:
-    text = " ".join(error.format_message().split())
-    return (text[:1].lower() + text[1:]).rstrip(".")
-
-
-def _name(error: click.UsageError) -> str:
-    return error.ctx.command_path if error.ctx is not None else "uvm"
-
-
-def _help(error: click.UsageError) -> str:
-    return f"{_name(error)} --help"
+def _let_sigint_kill() -> None:
+    """Unless our caller has us ignore it."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _open_standard_streams() -> None:

@@ -7,9 +7,12 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from types import FrameType
 from typing import Final
 
-__all__ = ["CANNOT_EXECUTE", "FAILED", "NOT_FOUND", "WRONG_USE", "Died", "complain", "die_by"]
+__all__ = ["CANNOT_EXECUTE", "FAILED", "NOT_FOUND", "WRONG_USE", "Died", "complain", "die_by",
+           "terminable"]  # fmt: skip
 
 WRONG_USE: Final = 2
 FAILED: Final = 125
@@ -25,6 +28,35 @@ class Died(Exception):
     def __init__(self, signo: int) -> None:
         super().__init__(signo)
         self.signo = signo
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal to end came: event loops let it through, as they do Ctrl-C."""
+
+    def __init__(self, signo: int) -> None:
+        super().__init__(signo)
+        self.signo = signo
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP have what is under way put away, and end us then. Raises Died."""
+
+    def unwind(signo: int, _: FrameType | None) -> None:
+        for other in ours:
+            signal.signal(other, signal.SIG_IGN)  # once is enough
+        raise Terminated(signo)
+
+    ours = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) is signal.SIG_DFL]
+    for signo in ours:
+        signal.signal(signo, unwind)
+    try:
+        yield
+    except Terminated as end:
+        raise Died(end.signo) from None
+    finally:
+        for signo in ours:
+            signal.signal(signo, signal.SIG_DFL)
 
 
 def complain(who: str, what: str, status: int) -> int:

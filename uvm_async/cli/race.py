@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import json
+import logging
 import os
 import shlex
 import signal
@@ -33,6 +34,7 @@ WHO = "uvm race"
 FOUND: Final = 1
 COULD_NOT_RUN: Final = 2
 DASK_S: Final = 10
+DASK_LOGS: Final = ("distributed", "distributed.client", "tornado.application")
 ENVIRONMENT: Final = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH",
 )  # fmt: skip
@@ -142,8 +144,11 @@ def _explore(program: str, args: tuple[str, ...], given: dict[str, Any]) -> int:
             given["status"], given["deterministic"],
             load_predicate(given["check"]) if given["check"] else None, given["fail_on_race"],
         ),
-        failures=given["failures"], shrink=not given["no_shrink"],
+        failures=given["failures"], shrink=not given["no_shrink"], share_loop=False,
     )  # fmt: skip
+    if options.jobs == 1 and not given["dask"]:  # stub and loop belong on one CPU
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(target, options, given))
 
@@ -212,7 +217,11 @@ def _cluster(address: str | None) -> Iterator[tuple[Executor | None, int]]:
         width = sum(client.nthreads().values())
         if not width:
             raise UsageError(f"the Dask cluster at {address} has no workers")
-        yield client.get_executor(pure=False), width
+        try:
+            yield client.get_executor(pure=False), width
+        finally:
+            for name in DASK_LOGS:  # what is still on its way is not waited for
+                logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -299,6 +308,8 @@ def _say(progress: Progress, found: list[Failure], interrupted: bool) -> None:
         if progress.claim:
             print(progress.claim)
     for failure in found:
+        if failure.detail:
+            print(f"{failure.why}: {failure.detail}")
         print(
             f"{failure.why}: schedule {failure.execution} of {effort}; "
             f"shortened to {len(failure.schedule.switches)} switches; "

@@ -137,7 +137,9 @@ def run_job(argv: list[str], observers: list[Observer], options: dict[str, Any])
     import uvloop
 
     from uvm_async.cli.guest import in_machine
+    from uvm_async.machine import check_limits
 
+    check_limits()  # before the loop fails for lack of descriptors
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(in_machine(argv, observers, options))

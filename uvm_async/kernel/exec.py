@@ -2,8 +2,9 @@
 
 Linux: fs/exec.c, fs/binfmt_elf.c, fs/binfmt_script.c, execve(2), getauxval(3).
 
-The new address space is built beside the old one; the point of no return is when
-it takes its place.  Before it, errors go to the caller; after it, they kill.
+The new address space is built beside the old one and takes its place at the end.
+What Linux finds out before its point of no return goes to the caller; what it finds
+out after it, a file that cannot be mapped as its headers say, kills (SIGSEGV).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from uvm_async.errors import Errno
 from uvm_async.fs.file import deny_write_access
 from uvm_async.fs.lifetime import fput
 from uvm_async.fs.namei import open_path
-from uvm_async.kernel.exit import vfork_done
+from uvm_async.kernel.exit import group_exit, vfork_done
 from uvm_async.kernel.futex import exit_robust_list, futex_wake_cleared
+from uvm_async.kernel.signal import SIGSEGV
 from uvm_async.mm.iov import KernelIter
 from uvm_async.mm.mm import STACK_TOP, Mm, page_align
 from uvm_async.mm.mmap import do_mmap
@@ -43,6 +45,8 @@ PT_LOAD, PT_INTERP = 1, 3
 ET_EXEC, ET_DYN = 2, 3
 EM_X86_64: Final = 62
 PIE_BASE: Final = 0x555555554000
+RLIMIT_CORE: Final = 4
+CORE_DUMPED: Final = 0x80
 PLATFORM: Final = b"x86_64"
 
 (AT_NULL, _, _, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY) = range(10)
@@ -104,10 +108,10 @@ async def read_image(task: Task, file: File, head: bytes, *, interpreter: bool =
         raise Errno.EIO if interpreter else bad
     if head[:4] != b"\x7fELF":
         raise bad
-    (ident, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _) = (
+    (_, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _) = (
         ELF_HEADER.unpack_from(head)
     )
-    if machine != EM_X86_64 or ident[4] != 2 or kind not in (ET_EXEC, ET_DYN):
+    if machine != EM_X86_64 or kind not in (ET_EXEC, ET_DYN):
         raise bad
     if phentsize != PROGRAM_HEADER.size or not 1 <= phnum <= 65536 // PROGRAM_HEADER.size:
         raise bad
@@ -209,7 +213,8 @@ async def do_execve(
     flags: int = 0,
 ) -> None:
     """Replace the program of `task`. `dirfd` and `flags` (O_NOFOLLOW) are execveat(2)'s; an empty
-    path is `dirfd` itself. Raises what execve(2) lists."""
+    path is `dirfd` itself. Raises what execve(2) lists; if the process exits (SIGSEGV) when this
+    has raised, there was no going back."""
     by_fd = dirfd != AT_FDCWD and not path.startswith(b"/")
     name = path
     if by_fd:  # what a script's interpreter is told to open
@@ -254,12 +259,18 @@ async def _exec_elf(
             loader_head = await read_file(task, loader, 0, BINPRM_BUF_BYTES)
             loader_image = await read_image(task, loader, loader_head, interpreter=True)
         _set_limits(task, mm)
+        _check_size(mm, argv, envp)
         sp = await _build_stack_area(mm)
-        loaded = await map_image(task, mm, file, image, PIE_BASE if image.type == ET_DYN else 0)
-        entry, base = loaded.entry, 0
-        if loader is not None:
-            where = await map_image(task, mm, loader, loader_image, 0)
-            entry, base = where.entry, where.bias
+        try:
+            loaded = await map_image(task, mm, file, image, PIE_BASE if image.type == ET_DYN else 0)
+            entry, base = loaded.entry, 0
+            if loader is not None:
+                where = await map_image(task, mm, loader, loader_image, 0)
+                entry, base = where.entry, where.bias
+        except Errno:
+            dumped = CORE_DUMPED if task.process.rlimits.get(RLIMIT_CORE, (0, 0))[0] else 0
+            group_exit(task, SIGSEGV | dumped)
+            raise
         mm.start_brk = mm.brk = page_align(loaded.brk)
         mm.start_code, mm.end_code = loaded.start, loaded.end
         deny_write_access(file.inode)
@@ -282,6 +293,16 @@ def _set_limits(task: Task, mm: Mm) -> None:
     mm.data_limit_bytes = limits.get(2, ((1 << 64) - 1, 0))[0]
 
 
+def _check_size(mm: Mm, argv: list[bytes], envp: list[bytes]) -> None:
+    """Raises E2BIG."""
+    total = sum(len(s) + 1 for s in argv) + sum(len(s) + 1 for s in envp)
+    limit = max(min(mm.stack_limit_bytes // 4, 6 << 20), 128 << 10)
+    if total + 8 * (len(argv) + len(envp)) > limit:
+        raise Errno.E2BIG
+    if any(len(s) + 1 > MAX_ARG_STRLEN for s in (*argv, *envp)):
+        raise Errno.E2BIG
+
+
 async def _build_stack_area(mm: Mm) -> int:
     size = 132 << 10
     mm.start_stack = STACK_TOP
@@ -294,13 +315,6 @@ async def _build_stack(
     name: bytes, argv: list[bytes], envp: list[bytes],
 ) -> int:  # fmt: skip
     """Strings, vectors and auxiliary vector, as the ABI's process entry wants them."""
-    total = sum(len(s) + 1 for s in argv) + sum(len(s) + 1 for s in envp)
-    limit = max(min(mm.stack_limit_bytes // 4, 6 << 20), 128 << 10)
-    if total + 8 * (len(argv) + len(envp)) > limit:
-        raise Errno.E2BIG
-    if any(len(s) + 1 > MAX_ARG_STRLEN for s in (*argv, *envp)):
-        raise Errno.E2BIG
-
     strings = b"".join(s + b"\0" for s in (*argv, *envp)) + name + b"\0"
     strings_at = sp - len(strings)
     random_at = (strings_at - 16) & ~15

@@ -26,6 +26,7 @@ from uvm_async._host import lib
 from uvm_async.arch import registers as r
 from uvm_async.arch.regs import set_prefill
 from uvm_async.arch.stub import (
+    ARCH,
     CODE,
     FAULT_ADDR,
     FAULT_ERROR,
@@ -43,6 +44,7 @@ from uvm_async.fs.mount import MountTable
 from uvm_async.kernel.entropy import Entropy
 from uvm_async.kernel.exit import do_exit, group_exit
 from uvm_async.kernel.futex import FutexTable
+from uvm_async.kernel.observer import FOREIGN_CALL
 from uvm_async.kernel.sigframe import deliver_signals
 from uvm_async.kernel.signal import (
     SI_KERNEL,
@@ -76,6 +78,8 @@ __all__ = ["Kernel"]
 
 EINTR = 4
 ENOSYS = 38
+AUDIT_ARCH_X86_64 = 0xC000003E
+"""What the host says of a call by `syscall`; of one by `int $0x80` it says AUDIT_ARCH_I386."""
 RDTSC = b"\x0f\x31"
 RDTSCP = b"\x0f\x01\xf9"
 _TRACE = struct.Struct("<II8Q")
@@ -213,6 +217,8 @@ class Kernel(Entity):
             u64 = physmem.u64
             regs = stub.regs
             number = u64[regs + r.RAX] & 0xFFFFFFFF  # the processor's entry looks at eax
+            if physmem.u32[stub.u32 + ARCH] != AUDIT_ARCH_X86_64:
+                number |= FOREIGN_CALL
             call = self.calls.get(number)
             if self.observer is not None:
                 self.observer.call_enter(task, number)
@@ -246,7 +252,12 @@ class Kernel(Entity):
             self.observer.call_exit(task, -ENOSYS)
         if number not in self.unknown_calls:
             self.unknown_calls[number] = None
-            log.info("unknown system call", number=number, comm=task.comm.decode(errors="replace"))
+            comm = task.comm.decode(errors="replace")
+            if number & FOREIGN_CALL:
+                log.info("32-bit system call", number=number & 0xFFFFFFFF, comm=comm)
+            else:
+                name = self.calls.name_of(number)
+                log.info("unknown system call", number=number, name=name, comm=comm)
 
     def _drive(self, task: Task, coroutine: Any, value: Any, error: BaseException | None) -> bool:
         """Advance a kernel coroutine. True: it is done; False: the task sleeps or is gone."""

@@ -12,7 +12,7 @@ not be the run that was meant.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from uvm_async.kernel.kernel import Kernel
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from uvm_async.kernel.task import Task
     from uvm_async.sched.core import VCpu
 
-__all__ = ["Observer", "Observers"]
+__all__ = ["FOREIGN_CALL", "Observer", "Observers"]
+
+FOREIGN_CALL: Final = 1 << 32
+"""Set in the number of a call that was made as another ABI's (`int $0x80`): no call of ours."""
 
 
 class Observer:

@@ -256,7 +256,7 @@ def _wanted(task: Task, signo: int) -> bool:
 def send_to_task(task: Task, info: SigInfo) -> None:
     """Direct a signal at one thread (tgkill, faults)."""
     process = task.process
-    if task.state in (TaskState.ZOMBIE, TaskState.DEAD) or process.zombie:
+    if task.state in (TaskState.ZOMBIE, TaskState.DEAD) or process.zombie or not process.tasks:
         return
     if info.signo == SIGKILL:
         _kill_group(process)

@@ -1,8 +1,9 @@
 """Programs started from outside, and coroutines run outside any task.
 
 Linux: kernel/umh.c (call_usermodehelper).  A program that the embedder starts is
-a child of init (process 1), which is the kernel itself: it has no task, and
-children that nobody waits for vanish at once.
+a child of init (process 1), which is the kernel itself: what others see of it is a
+task that sleeps, has no memory and never runs, and children that nobody waits for
+vanish at once.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from uvm_async.arch.regs import blank_frame, set_pgd
 from uvm_async.errors import Errno
 from uvm_async.fs.fdtable import FdTable
 from uvm_async.fs.fsstruct import FsStruct
+from uvm_async.kernel.cred import Cred
 from uvm_async.kernel.exec import do_execve
 from uvm_async.kernel.signal import PendingSignals, SigHand
-from uvm_async.kernel.task import Process, Task
+from uvm_async.kernel.task import Process, Task, TaskState
 from uvm_async.mm.mm import Mm
 from uvm_async.sched.wait import Host, Wait
 
 if TYPE_CHECKING:
     from uvm_async.fs.inode import File
-    from uvm_async.kernel.cred import Cred
     from uvm_async.kernel.kernel import Kernel
 
-__all__ = ["Program", "make_init", "run_outside", "spawn"]
+__all__ = ["Program", "give_init_a_task", "make_init", "run_outside", "spawn"]
 
 T = TypeVar("T")
 INFINITY: Final = (1 << 64) - 1
@@ -48,6 +49,7 @@ class Program:
     cred: Cred
     prepare: Callable[[Task], Coroutine[Any, Any, None]] | None = None
     """Done in the new task before it executes anything; its errors are the program's."""
+    umask: int = 0o022
     new_session: bool = True
     tty: Any = None
     rlimits: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -78,6 +80,23 @@ def make_init(kernel: Kernel) -> Process:
     return init
 
 
+def give_init_a_task(kernel: Kernel) -> None:
+    """What /proc/1 and the calls that take a pid find; there must be a root directory."""
+    init = kernel.init
+    assert init is not None
+    task = Task(kernel, init.pid, init)
+    task.comm = b"init"
+    task.state = TaskState.BLOCKED
+    task.mm = Mm(kernel.frames, kernel.tlb)  # nobody uses it: no memory, as a kernel thread
+    task.fs = FsStruct(kernel.mounts.root_path())
+    task.files = FdTable()
+    task.cred = Cred()
+    task.sighand = SigHand()
+    task.pending = PendingSignals()
+    init.leader = task
+    kernel.tasks[init.pid] = task
+
+
 async def _become(task: Task, program: Program, failed: Callable[[Errno], None]) -> None:
     failure: Errno = Errno.ENOENT()
     if program.prepare is not None:
@@ -94,6 +113,8 @@ async def _become(task: Task, program: Program, failed: Callable[[Errno], None])
                 task.kernel.observer.executed(task, path, program.argv, program.envp)
             return
         except Errno as error:
+            if task.process.exit_code is not None:
+                return  # it was executed, and died of it
             # execvp(3): go on looking, but remember what was found and could not be run.
             if isinstance(error, (Errno.ENOENT, Errno.ENOTDIR)):
                 continue
@@ -135,7 +156,7 @@ async def spawn(
     mm.tasks.append(task)
     mm.users += 1
     root = kernel.mounts.root_path()
-    task.fs = FsStruct(root, root)
+    task.fs = FsStruct(root, root, program.umask)
     task.files = FdTable()
     for fd, file in sorted(program.files.items()):
         task.files.install(file, NOFILE, start=fd)

@@ -34,6 +34,10 @@ from uvm_async.race.trace import Trace
 
 __all__ = ["Options", "Progress", "explore", "replay", "traced"]
 
+NOT_REPEATABLE: Final = (
+    "the same schedule has not failed again: the program depends on something that is not "
+    "controlled (rdrand, cpuid, or a task that computed long without a trap)"
+)
 SCHEDULES: Final = 1_000
 
 
@@ -168,12 +172,14 @@ async def _shrunk(
         progress.unreported = [session.failure(result, schedule)]
         progress.shrinking = True
         listener(progress)
-        shrunk = await shrink(
-            schedule, result, lambda strategy: session.replay(schedule, strategy),
-            Replay(schedule), budget=options.shrink_budget,
-        )  # fmt: skip
+        with session.aside():
+            shrunk = await shrink(
+                schedule, result, lambda strategy: session.replay(schedule, strategy),
+                Replay(schedule), budget=options.shrink_budget,
+            )  # fmt: skip
         schedule, result = shrunk.schedule, shrunk.result
-        session.forget(shrunk.tried)
+        if not shrunk.repeatable:
+            result.detail = NOT_REPEATABLE
         progress.shrinking = False
         progress.unreported = []
         listener(progress)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from uvm_async.errors import UsageError
 from uvm_async.race.engine import Target
-from uvm_async.race.model import Schedule
+from uvm_async.race.model import Result, Schedule
 
 __all__ = ["FORMAT", "Failure", "cpu_features", "file_hash"]
 
@@ -125,6 +125,15 @@ class Failure:
         with open(self.path, "w", encoding="utf-8") as file:
             file.write(text + "\n")
         return self.path
+
+    def is_shown_by(self, result: Result) -> bool:
+        """Has an execution failed as this has? What only a check or a comparison with other
+        executions shows is the same if all that can be seen is."""
+        if result.failure == self.why:
+            return True
+        seen = (result.status, result.stdout, result.stderr)
+        same: bool = seen == (self.status, self.stdout, self.stderr)
+        return same and self.why not in ("deadlock", "livelock", "hang")
 
     def check(self) -> None:
         """May it be replayed here? Raises UsageError with what differs."""

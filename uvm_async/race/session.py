@@ -8,9 +8,10 @@ that do not need it to stand still.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Final
@@ -115,9 +116,16 @@ class Session:
         """Which."""
         return self._words
 
-    def forget(self, executions: int) -> None:
-        """These were not for exploring."""
-        self.executions -= executions
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Executions that are not for exploring: what is watched, and the count, come back."""
+        executions, words, profiled = self.executions, self._words, self.profiled
+        try:
+            yield
+        finally:
+            self.executions, self._words, self.profiled = executions, words, profiled
+            if self.engine.granularity != "syscall":
+                self.engine.machine.area.set_active(words)
 
     @property
     def finished(self) -> bool:

@@ -110,6 +110,8 @@ class Shrunk:
     result: Result
     tried: int
     """Executions that it took."""
+    repeatable: bool = True
+    """The schedule gave the same failure a second time."""
 
 
 async def shrink(
@@ -122,7 +124,7 @@ async def shrink(
     best_result = await run(recorder)
     tried = 1
     if best_result.failure != result.failure:
-        return Shrunk(schedule, result, tried)
+        return Shrunk(schedule, result, tried, repeatable=False)
     best = recorder.ran
     forced = set(range(len(best)))
     cost = _cost(best_result)

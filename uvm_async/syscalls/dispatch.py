@@ -22,6 +22,7 @@ from uvm_async.syscalls.table import SyscallDef, registered
 __all__ = ["CallTable", "Entry", "load_all"]
 
 ARGUMENT_REGISTERS: Final = (r.RDI, r.RSI, r.RDX, r.R10, r.R8, r.R9)
+_NAMES: Final = {number: name for name, number in X86_64.items()}
 _DECODE: Final = {
     "s32": "((u[i + {reg}] & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000",
     "u32": "u[i + {reg}] & 0xFFFFFFFF",
@@ -53,7 +54,13 @@ def _decoder(ctypes: tuple[str, ...]) -> CodeType:
     return compile(f"lambda task, u, i: handler(task, {arguments})", "<arguments>", "eval")
 
 
-CallTable = dict[int, Entry]
+class CallTable(dict[int, Entry]):
+    """Calls by number."""
+
+    @staticmethod
+    def name_of(number: int) -> str | None:
+        """What the ABI calls it, though it may not be in the table."""
+        return _NAMES.get(number)
 
 
 def load_all() -> CallTable:
@@ -64,4 +71,4 @@ def load_all() -> CallTable:
     unknown = [name for name in calls if name not in X86_64]
     if unknown:
         raise TypeError(f"no such system call on x86-64: {', '.join(unknown)}")
-    return {X86_64[name]: Entry(call, X86_64[name]) for name, call in calls.items()}
+    return CallTable((X86_64[name], Entry(call, X86_64[name])) for name, call in calls.items())

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from uvm_async.arch import registers as r
-from uvm_async.kernel.observer import Observer
+from uvm_async.kernel.observer import FOREIGN_CALL, Observer
 from uvm_async.syscalls.numbers import X86_64
+from uvm_async.trace.arity import ARITY
 from uvm_async.trace.flags import errno_name, signal_name
 from uvm_async.trace.usermem import UserMemory
 from uvm_async.trace.values import Call, quote, shower_of
@@ -40,6 +41,7 @@ HEX_RESULTS: Final = frozenset({"mmap", "mremap", "brk"})
 FLUSH_BYTES: Final = 1 << 16
 RESTARTS: Final = {
     "sys": "ERESTARTSYS (To be restarted if SA_RESTART is set)",
+    "intr_nohand": "ERESTARTNOHAND (To be restarted if no handler)",
     "nohand": "ERESTARTNOHAND (To be restarted if no handler)",
     "block": "ERESTART_RESTARTBLOCK (Interrupted by signal)",
     "intr": "EINTR (Interrupted system call)",
@@ -122,9 +124,13 @@ class Strace(Observer):
         u64 = kernel.physmem.u64
         raw = [u64[stub.regs + register] for register in REGISTERS]
         memory = UserMemory(kernel, task.mm)
+        if number & FOREIGN_CALL:
+            return Call(None, f"int80_syscall_{number & 0xFFFFFFFF}", (), memory)
         if entry is None:
             name = NAMES.get(number, f"syscall_{number:#x}")
             return Call(None, name, tuple(raw), memory)
+        if entry.call.refused:
+            return Call(None, entry.call.name, tuple(raw[: ARITY.get(entry.call.name, 6)]), memory)
         kinds = [kind.ctype for _, kind in entry.call.params]
         return Call(entry.call, entry.call.name, tuple(map(_signed, raw, kinds)), memory)
 

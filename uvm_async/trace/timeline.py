@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from uvm_async.kernel.observer import Observer
+from uvm_async.kernel.observer import FOREIGN_CALL, Observer
 from uvm_async.kernel.task import TaskState
 from uvm_async.syscalls.numbers import X86_64
 from uvm_async.trace.flags import errno_name, signal_name
@@ -90,7 +90,11 @@ class Timeline(Observer):
 
     def call_enter(self, task: Task, number: int) -> None:
         if task.pid not in self._calls:
-            name = NAMES.get(number, f"syscall {number}")
+            name = NAMES.get(number) or (
+                f"int80 syscall {number ^ FOREIGN_CALL}"
+                if number & FOREIGN_CALL
+                else f"syscall {number}"
+            )
             self._calls[task.pid] = (name, self._now())
 
     def call_exit(self, task: Task, result: Any) -> None:

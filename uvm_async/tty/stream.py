@@ -5,6 +5,10 @@ embedder they are two bounded buffers: it feeds a `StreamIn` when that asks for
 more, and takes from a `StreamOut` what has come.  The links to the embedder
 (`wanted`, `on_data`) are not state: whoever thaws a machine sets them again.
 
+Input may be somebody else's too (the rest of what our caller reads), so the
+embedder is told how much a read wants (`needs`, while `asking`), and need not take
+its bytes to say that there are some (`pending`).
+
 Invariants:
 - a `StreamOut` with a limit holds at most that, and a page more for writers that
   were copying when others filled it;
@@ -18,7 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from uvm_async.errors import Errno
+from uvm_async.errors import Errno, from_oserror
 from uvm_async.fs.anon import PseudoSuperBlock, internal_mount, pseudo_path
 from uvm_async.fs.inode import File, Inode, Path
 from uvm_async.sched.wait import Interrupted, WaitQueue, block_on
@@ -54,13 +58,24 @@ class StreamIn(Entity):
         self.limit = limit
         self.eof = False
         self.wait = WaitQueue()
-        """Woken when there is something to read, or the end."""
+        """Readers; woken when there is something to read, or the end."""
+        self.poll_wait = WaitQueue()
+        """Pollers; woken when what `poll` answers may have changed."""
         self.needs = 1
-        """How many bytes the reader that waits would like to see at once."""
+        """How many bytes the reader that asked last would like to see at once."""
+        self.asking = False
+        """`wanted` is called by a read that has nothing to answer yet."""
+        self.polled = False
+        """The guest has polled it: it wants to be told when something comes."""
+        self.pending = 0
+        """POLL* bits of what the embedder has not read yet, when it last looked."""
+        self.unread = 0
+        """How many bytes that were, where it could tell."""
         self.readers = 0
         """Open files of the guest on it."""
         self.wanted: Callable[[], None] | None = None
-        """Called when there is room for more (`room`), and when the last reader has gone."""
+        """Called when a read asks for bytes, when there is room for more (`room`), when the guest
+        polls, and when the last reader has gone."""
 
     @property
     def room(self) -> int:
@@ -74,11 +89,18 @@ class StreamIn(Entity):
         self.buffer += data
         if data and (not self.fill or len(self.buffer) >= self.needs):
             self.wait.wake_up()
+        if data:
+            self.poll_wait.wake_up()
 
     def feed_eof(self) -> None:
         """Nothing will come any more."""
         self.eof = True
+        self.came()
+
+    def came(self) -> None:
+        """Something to read, or the end, is there or at the embedder's."""
         self.wait.wake_up()
+        self.poll_wait.wake_up()
 
     def ready(self, count: int) -> bool:
         """May a read of `count` bytes answer now?"""
@@ -86,10 +108,27 @@ class StreamIn(Entity):
             return True
         return len(self.buffer) >= (min(count, self.limit) if self.fill else 1)
 
-    def ask(self) -> None:
-        """Tell the embedder that there is room."""
+    def ask(self, count: int) -> None:
+        """A read has to have `count` bytes."""
+        self.needs = min(count, self.limit)
+        if self.wanted is not None and self.room:
+            self.asking = True
+            self.wanted()
+            self.asking = False
+
+    def look(self) -> None:
+        """Let the embedder say what it has (`pending`)."""
+        self.polled = True
         if self.wanted is not None and self.room:
             self.wanted()
+
+    def taken(self) -> None:
+        """A read has taken what it wanted: there is room, and the rest may be news to pollers."""
+        self.pending = 0
+        if self.wanted is not None and self.room:
+            self.wanted()
+        if self.pending:
+            self.poll_wait.wake_up()
 
 
 class StreamOut(Entity):
@@ -102,6 +141,8 @@ class StreamOut(Entity):
         self.buffer = bytearray()
         self.limit = limit
         self.broken = False
+        self.error = Errno.EPIPE.errno
+        """What writers get once it is `broken`."""
         self.writers = 0
         """Open files of the guest on it."""
         self.wait = WaitQueue()
@@ -130,9 +171,10 @@ class StreamOut(Entity):
         self.drained(len(data))
         return data
 
-    def hang_up(self) -> None:
-        """Nobody reads any more: writers get SIGPIPE and EPIPE."""
+    def hang_up(self, error: int = Errno.EPIPE.errno) -> None:
+        """Nobody reads any more: writers get SIGPIPE and EPIPE, or the errno that is given."""
         self.broken = True
+        self.error = error
         self.buffer.clear()
         self.wait.wake_up()
 
@@ -217,14 +259,7 @@ class StreamFile(File):
             raise Errno.EBADF
         if not it.count:
             return 0
-        if not source.ready(it.count):
-            source.needs = min(it.count, source.limit)
-            source.ask()
-        if not source.ready(it.count):  # the embedder may have fed it at once
-            if self.flags & O_NONBLOCK:
-                raise Errno.EAGAIN
-            await block_on(source.wait)
-        await it.fault_in(min(it.count, len(source.buffer)))
+        await self._wait_for_bytes(source, it)
         done = 0
         while it.count and source.buffer:
             copied = it.put(bytes(source.buffer[: it.count]))
@@ -235,11 +270,24 @@ class StreamFile(File):
                     await it.fault_in(min(it.count, len(source.buffer)))
                 except Errno.EFAULT:
                     break
-        source.ask()
+        source.taken()
         return done
 
+    async def _wait_for_bytes(self, source: StreamIn, it: IovIter) -> None:
+        while True:
+            if not source.ready(it.count):
+                source.ask(it.count)
+            if not source.ready(it.count):  # the embedder may have fed it at once
+                if self.flags & O_NONBLOCK:
+                    raise Errno.EAGAIN
+                await block_on(source.wait)
+            await it.fault_in(min(it.count, len(source.buffer)))
+            if source.ready(it.count):  # still: another reader may have been faster
+                return
+
     async def write_iter(self, task: Task, it: IovIter, pos: int | None = None) -> int:
-        """Raises EAGAIN, EPIPE (with SIGPIPE), EFAULT, ESPIPE (pwrite), EBADF (it is a source)."""
+        """Raises EAGAIN, EPIPE (with SIGPIPE) or what the embedder met, EFAULT, ESPIPE (pwrite),
+        EBADF (it is a source)."""
         if pos is not None:
             raise Errno.ESPIPE
         sink, resumed = self.sink, task.restart
@@ -255,13 +303,15 @@ class StreamFile(File):
                 data = it.take(want) or await it.copy_from(want)
                 sink.put(data)
                 done += len(data)
-        except (Errno.EFAULT, Errno.EAGAIN, Errno.EPIPE, Interrupted):
+        except (Errno, Interrupted):
             if not done:
                 raise
         return done
 
     async def _wait_for_room(self, task: Task, sink: StreamOut, count: int, done: int) -> None:
         if sink.broken:
+            if sink.error != Errno.EPIPE.errno:
+                raise from_oserror(OSError(sink.error, ""))
             task.kernel.send_signal(task, SIGPIPE)
             raise Errno.EPIPE
         if sink.room < (1 if done else min(count, PIPE_BUF)):
@@ -273,9 +323,11 @@ class StreamFile(File):
     def poll(self, task: Task) -> int:
         mask = 0
         if self.source is not None:
+            self.source.pending = 0
             if not self.source.buffer and not self.source.eof:
-                self.source.ask()
-            if self.source.buffer:
+                self.source.look()
+            mask |= self.source.pending
+            if self.source.buffer or mask & POLLIN:
                 mask |= POLLIN | POLLRDNORM
             if self.source.eof:
                 mask |= POLLHUP
@@ -288,13 +340,18 @@ class StreamFile(File):
 
     def poll_queues(self) -> Iterable[WaitQueue]:
         if self.source is not None:
-            return (self.source.wait,)
+            return (self.source.poll_wait,)
         return (self.sink.wait,) if self.sink is not None else ()
 
     async def ioctl(self, task: Task, cmd: int, arg: int) -> int:
         """FIONREAD. Raises ENOTTY, EFAULT."""
         if cmd != FIONREAD:
             raise Errno.ENOTTY
-        pending = self.source.buffer if self.source is not None else b""
-        await task.mm.copy_to_user(arg, len(pending).to_bytes(4, "little"))
+        count, source = 0, self.source
+        if source is not None:
+            source.unread = 0
+            if not source.buffer and not source.eof:
+                source.look()
+            count = len(source.buffer) or source.unread
+        await task.mm.copy_to_user(arg, count.to_bytes(4, "little"))
         return 0

@@ -18,13 +18,14 @@ at every lookup and open.
 Invariants:
 - one `HostInode` for each identity, so hard links are one inode;
 - an inode's number is the order of first look-up, in which listings count;
-- `descriptors` never holds more than `DESCRIPTORS`.
+- `descriptors` never holds more than `DESCRIPTORS`, or a quarter of what this process may have.
 """
 
 from __future__ import annotations
 
 import enum
 import os
+import resource
 import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, TypeVarTuple
@@ -55,6 +56,7 @@ Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 DESCRIPTORS: Final = 64
+FEWEST_DESCRIPTORS: Final = 8
 NOBODY: Final = 65534
 """What ids without a mapping look like (/proc/sys/kernel/overflowuid)."""
 HOSTFS_MAGIC: Final = 0x00C0FFEE
@@ -72,7 +74,7 @@ class HostSuperBlock(SuperBlock):
 
     fs_type: ClassVar[bytes] = b"hostfs"
     magic: ClassVar[int] = HOSTFS_MAGIC
-    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"descriptors", "root_fd"})
+    TRANSIENT: ClassVar[frozenset[str]] = frozenset({"descriptors", "room", "root_fd"})
 
     def __init__(
         self,
@@ -98,6 +100,8 @@ class HostSuperBlock(SuperBlock):
         self.numbers: dict[tuple[int, int], int] = {}
         self.no_openat2 = False
         self.descriptors: dict[HostInode, HostFd] | None = None
+        self.room = DESCRIPTORS
+        """How many there may be; settled when there is the first."""
         self.root_fd: HostFd | None = found.fd
         self.root: HostInode = self.new_inode(found, None, b"")
 
@@ -170,9 +174,12 @@ class HostSuperBlock(SuperBlock):
         cache = self.descriptors
         if cache is None:
             cache = self.descriptors = {}
+            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            quarter = DESCRIPTORS if soft == resource.RLIM_INFINITY else soft // 4
+            self.room = max(FEWEST_DESCRIPTORS, min(DESCRIPTORS, quarter))
         cache.pop(inode, None)
         cache[inode] = fd
-        if len(cache) > DESCRIPTORS:
+        if len(cache) > self.room:
             del cache[next(iter(cache))]
 
     def forget(self, inode: HostInode) -> None:

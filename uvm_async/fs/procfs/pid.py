@@ -41,14 +41,19 @@ def _exe(task: Task) -> bytes | Path:
     return mm.exe_file.path
 
 
+def _has_place(task: Task) -> bool:
+    """It has not exited (init, which has no parent, has no memory either, but a place)."""
+    return mm_of(task) is not None or task.process.parent is None
+
+
 def _cwd(task: Task) -> bytes | Path:
-    if mm_of(task) is None:
+    if not _has_place(task):
         raise Errno.ENOENT
     return task.fs.cwd
 
 
 def _root(task: Task) -> bytes | Path:
-    if mm_of(task) is None:
+    if not _has_place(task):
         raise Errno.ENOENT
     return task.fs.root
 

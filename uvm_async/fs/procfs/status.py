@@ -92,7 +92,8 @@ def _stat(task: Task, *, group: bool) -> bytes:
         process.session,
         tty.rdev if tty is not None else 0,
         tty.foreground if tty is not None else -1,
-        0x400100 if mm is not None else 0x40000C,  # PF_RANDOMIZE, and what exiting adds
+        # PF_RANDOMIZE, and what exiting adds
+        0x40000C if mm is None and process.parent is not None else 0x400100,
         sum(t.min_flt for t in threads),
         0,
         sum(t.maj_flt for t in threads),
