@@ -106,7 +106,7 @@ async def rate(directory: Path, rounds: int, seeds: int) -> dict[str, Any]:
     program = compiled("watched", directory)
     cases = {
         "syscall": (("3", "3"), "syscall", "random:switch=0.1", 500),
-        "1000 accesses": (("2", "250"), "conflict", "random:switch=0.02", 150),
+        "1000 accesses": (("2", "146"), "conflict", "random:switch=0.02", 150),
     }
     found: dict[str, Any] = {}
     for name, (words, granularity, strategy, wants) in cases.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,9 @@ NEVER: Final = (1 << 64) - 1
 EVENT: Final = struct.Struct("<QQQQIHBB")
 LOCKED, AFTER_KNOWN = 0x80, 0x40
 KIND_MASK: Final = 0x3F
+VALUE_AT: Final = int(ffi.offsetof("struct uvm_race_event", "value"))
+TASK_AT: Final = int(ffi.offsetof("struct uvm_race_event", "task"))
+KIND_AT: Final = int(ffi.offsetof("struct uvm_race_event", "kind"))
 READ, WRITE, CALL = int(Kind.READ), int(Kind.WRITE), int(Kind.CALL)
 PATIENCE: Final = 50_000
 RUN_BYTES: Final = PAGE_SIZE << lib.UVM_MAX_ORDER
@@ -241,24 +245,30 @@ class RaceArea:
         """The log in short, without making an object of each event; pairs only of executions of at
         most `max_pairs` events."""
         count = int(self.race.events)
-        counts: dict[int, int] = {}
-        calls = bytearray()
+        data = self.physmem.bytes[self._events : self._events + count * EVENT.size]
+        tasks = data.cast("H")[TASK_AT // 2 :: EVENT.size // 2].tolist()
+        values = data.cast("Q")
+        calls = b"".join(
+            b"%d %d;" % (tasks[at], values[at * EVENT.size // 8 + VALUE_AT // 8])
+            for at, kind in enumerate(data[KIND_AT :: EVENT.size])
+            if kind & KIND_MASK == CALL
+        )
+        pairs = self._pairs(data) if count <= max_pairs else frozenset()
+        return Summary(dict(Counter(tasks)), crc32(calls), pairs)
+
+    @staticmethod
+    def _pairs(data: memoryview) -> frozenset[tuple[int, int]]:
         pairs: set[tuple[int, int]] = set()
         writer: dict[int, int] = {}
-        wanted = count <= max_pairs
-        data = self.physmem.bytes[self._events : self._events + count * EVENT.size]
-        for ip, addr, value, _, _, task, kind, size in EVENT.iter_unpack(data):
-            counts[task] = counts.get(task, 0) + 1
+        for ip, addr, _, _, _, _, kind, size in EVENT.iter_unpack(data):
             kind &= KIND_MASK
-            if kind == CALL:
-                calls += b"%d %d;" % (task, value)
-            elif wanted and kind < CALL:
+            if kind < CALL:
                 for word in range(addr >> 3, (addr + size - 1 >> 3) + 1):
                     if kind != WRITE:
                         pairs.add((writer.get(word, 0), ip))
                     if kind != READ:
                         writer[word] = ip
-        return Summary(counts, crc32(calls), frozenset(pairs))
+        return frozenset(pairs)
 
     def log(self, names: dict[int, str]) -> list[tuple[Event, int | None]]:
         """The whole log, each event with what stood at its address after it, if that is known."""

@@ -202,7 +202,7 @@ class Session:
         profile.executions += 1
         profile.steps = max(profile.steps, result.steps)
         area = self.engine.machine.area
-        summary = area.summary(MAX_EVENTS_FOR_PAIRS)
+        summary = area.summary(MAX_EVENTS_FOR_PAIRS if self.strategy.uses_events else 0)
         for task, count in summary.counts.items():
             profile.events[task] = max(profile.events.get(task, 0), count)
         profile.tasks = max(profile.tasks, len(summary.counts))
