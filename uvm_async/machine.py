@@ -397,6 +397,8 @@ class Machine:
         try:
             for streams in self._streams:
                 await streams.suspend()
+            if self._closed:
+                return
             snapshot = freeze(self.kernel)
             family, self._family = self._family, None
             old = self._physmem

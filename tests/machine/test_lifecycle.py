@@ -229,6 +229,24 @@ async def test_cancelled_at_any_step_of_the_loop_leaves_nothing(
     assert await one_life(machine_options, program) == 0
 
 
+@pytest.mark.many_traps
+async def test_closed_in_a_thaw_leaves_nothing(machine_options: MachineOptions) -> None:
+    from uvm_async import Machine
+
+    options = machine_options.kwargs(clock="virtual", freeze_every=1)
+    for steps in range(1, 200, 3):
+        before = census()
+        async with Machine(**options) as m:
+            job = asyncio.create_task(m.run([BUSYBOX, "sh", "-c", "echo a | cat"]))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            job.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await job
+        left = new_since(before)
+        assert not left, f"closed after {steps} steps: {left}"
+
+
 async def test_cancelled_twice_leaves_nothing(machine_options: MachineOptions) -> None:
     for steps in range(0, 60, 3):
         job = asyncio.create_task(one_life(machine_options, [BUSYBOX, "sleep", "100"]))
