@@ -342,20 +342,15 @@ class Machine:
             return
         self._closed = True
         family, self._family = self._family, None
-        kernel = getattr(self, "kernel", None)
+        kernel: Kernel | None = getattr(self, "kernel", None)
         if kernel is not None:
-            kernel.sched.stopped = True
-            for task in kernel.tasks.values():
-                if task.coroutine is not None:
-                    coroutine, task.coroutine = task.coroutine, None
-                    coroutine.close()
-            for job in list(kernel.sched.jobs.values()):
-                job.cancel()
-            kernel.sched.jobs.clear()
+            self._quiesce(kernel)
         thawing, self._thawing = self._thawing, None
         if thawing is not None and not thawing.done():
             await asyncio.wait([thawing])
             family, self._family = self._family or family, None
+            kernel = self.kernel  # the one that was just thawed, perhaps
+            self._quiesce(kernel)
         for streams in self._streams:
             streams.close()
         for process in list(self._processes.values()):
@@ -376,6 +371,18 @@ class Machine:
                     tree.let_go()
             if self._physmem is not None:
                 self._physmem.close()
+
+    @staticmethod
+    def _quiesce(kernel: Kernel) -> None:
+        """Nothing is run any more, and no job of the host is waited for."""
+        kernel.sched.stopped = True
+        for task in kernel.tasks.values():
+            if task.coroutine is not None:
+                coroutine, task.coroutine = task.coroutine, None
+                coroutine.close()
+        for job in list(kernel.sched.jobs.values()):
+            job.cancel()
+        kernel.sched.jobs.clear()
 
     # -- freezing
 
@@ -434,7 +441,8 @@ class Machine:
                 self._processes[processes[process.pid]] = guest
             for streams in self._streams:
                 streams.reattach(kernel)
-            self._guarded(kernel.sched.thawed_run)()
+            if not self._closed:
+                self._guarded(kernel.sched.thawed_run)()
         except Exception as error:
             self._fail(error)
 
