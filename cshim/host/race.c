@@ -18,31 +18,6 @@ void uvm_copy_ranges(struct uvm_physmem *pm, const uint64_t *ranges, uint32_t n,
     }
 }
 
-static uint64_t mix(uint64_t hash, uint64_t value) {
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15UL;
-    return hash ^ hash >> 29;
-}
-
-#define TABLE(race, type, field) ((type *)((uint8_t *)(race) + (race)->field))
-
-static void list_page(struct uvm_race *race, uint64_t page) {
-    uint64_t *pages = TABLE(race, uint64_t, pages_at);
-    for (uint64_t i = mix(0, page);; i++) {
-        uint64_t *entry = &pages[i & (UVM_RACE_PAGES - 1)];
-        if (*entry == page)
-            return;
-        if (!*entry) {
-            if (race->page_count >= UVM_RACE_PAGES / 2) {
-                race->full = 1;
-                return;
-            }
-            *entry = page;
-            race->page_count++;
-            return;
-        }
-    }
-}
-
 void uvm_race_begin(struct uvm_race *race, uint32_t mode, uint64_t frames) {
     race->mode = mode;
     race->execution++;
@@ -51,22 +26,25 @@ void uvm_race_begin(struct uvm_race *race, uint32_t mode, uint64_t frames) {
     race->events = race->lost = 0;
     race->changes = race->watched = race->copied = race->emulated = race->stepped = race->taken =
         race->shared = 0;
-    memset(TABLE(race, uint8_t, slots_at), 0, UVM_RACE_SLOTS * sizeof(struct uvm_race_slot));
+    memset(UVM_RACE_TABLE(race, uint8_t, slots_at), 0,
+           UVM_RACE_SLOTS * sizeof(struct uvm_race_slot));
     if (mode == UVM_RACE_ALL)
-        memset(TABLE(race, uint8_t, owner_at), 0, frames * sizeof(uint64_t));
+        memset(UVM_RACE_TABLE(race, uint8_t, owner_at), 0, frames * sizeof(uint64_t));
 }
 
 void uvm_race_relist(struct uvm_race *race) {
-    const struct uvm_race_active *active = TABLE(race, const struct uvm_race_active, active_at);
-    memset(TABLE(race, uint8_t, pages_at), 0, UVM_RACE_PAGES * sizeof(uint64_t));
+    const struct uvm_race_active *active =
+        UVM_RACE_TABLE(race, const struct uvm_race_active, active_at);
+    memset(UVM_RACE_TABLE(race, uint8_t, pages_at), 0, UVM_RACE_PAGES * sizeof(uint64_t));
     race->page_count = 0;
     for (uint32_t i = 0; i < UVM_RACE_ACTIVE; i++)
         if (active[i].key && active[i].active == UVM_WORD_ACTIVE)
-            list_page(race, active[i].key >> (UVM_PAGE_SHIFT - 3));
+            uvm_race_list_page(race, active[i].key >> (UVM_PAGE_SHIFT - 3));
 }
 
 uint32_t uvm_race_found(struct uvm_race *race, uint64_t *keys, uint8_t *user, uint32_t max) {
-    const struct uvm_race_active *table = TABLE(race, const struct uvm_race_active, active_at);
+    const struct uvm_race_active *table =
+        UVM_RACE_TABLE(race, const struct uvm_race_active, active_at);
     uint32_t n = 0;
     for (uint32_t i = 0; i < UVM_RACE_ACTIVE && n < max; i++)
         if (table[i].key && table[i].active == UVM_WORD_FOUND) {
@@ -77,10 +55,10 @@ uint32_t uvm_race_found(struct uvm_race *race, uint64_t *keys, uint8_t *user, ui
 }
 
 int uvm_race_set_word(struct uvm_race *race, uint64_t key, uint32_t state) {
-    struct uvm_race_active *table = TABLE(race, struct uvm_race_active, active_at);
+    struct uvm_race_active *table = UVM_RACE_TABLE(race, struct uvm_race_active, active_at);
     if (!key || race->active_count >= UVM_RACE_ACTIVE / 2)
         return -1;
-    for (uint64_t i = mix(0, key);; i++) {
+    for (uint64_t i = uvm_race_mix(0, key);; i++) {
         struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
         if (entry->key == key) {
             entry->active = state;
@@ -96,10 +74,10 @@ int uvm_race_set_word(struct uvm_race *race, uint64_t key, uint32_t state) {
 }
 
 int uvm_race_add_insn(struct uvm_race *race, const struct uvm_race_insn *insn) {
-    struct uvm_race_insn *table = TABLE(race, struct uvm_race_insn, insns_at);
+    struct uvm_race_insn *table = UVM_RACE_TABLE(race, struct uvm_race_insn, insns_at);
     if (!insn->ip || race->insn_count >= UVM_RACE_INSNS / 2)
         return -1;
-    for (uint64_t i = mix(0, insn->ip);; i++) {
+    for (uint64_t i = uvm_race_mix(0, insn->ip);; i++) {
         struct uvm_race_insn *entry = &table[i & (UVM_RACE_INSNS - 1)];
         if (entry->ip == insn->ip || !entry->ip) {
             if (!entry->ip)

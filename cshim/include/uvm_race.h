@@ -188,4 +188,32 @@ struct uvm_race {
 
 /* END CFFI */
 
+/* What both sides must do alike, since they share the tables: open addressing,
+ * nothing is ever deleted. */
+#define UVM_RACE_TABLE(race, type, field) ((type *)((uint8_t *)(race) + (race)->field))
+
+static inline uint64_t uvm_race_mix(uint64_t hash, uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15UL;
+    return hash ^ hash >> 29;
+}
+
+/* page: address >> 12; listed at most once. */
+static inline void uvm_race_list_page(struct uvm_race *race, uint64_t page) {
+    uint64_t *pages = UVM_RACE_TABLE(race, uint64_t, pages_at);
+    for (uint64_t i = uvm_race_mix(0, page);; i++) {
+        uint64_t *entry = &pages[i & (UVM_RACE_PAGES - 1)];
+        if (*entry == page)
+            return;
+        if (*entry)
+            continue;
+        if (race->page_count >= UVM_RACE_PAGES / 2) {
+            race->full = 1;
+            return;
+        }
+        *entry = page;
+        race->page_count++;
+        return;
+    }
+}
+
 #endif

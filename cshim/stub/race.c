@@ -54,18 +54,13 @@ static uint64_t *reg(void *context, unsigned number) {
     return &UC_REG(context, places[number & 15]);
 }
 
-#define TABLE(type, field) ((type *)(UVM_RACE_BASE + RACE->field))
-
-static uint64_t mix(uint64_t hash, uint64_t value) {
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15UL;
-    return hash ^ hash >> 29;
-}
+#define TABLE(type, field) UVM_RACE_TABLE(RACE, type, field)
 
 /* ---- tables: open addressing, never deleted from */
 
 int race_listed(uint64_t page) {
     const uint64_t *pages = TABLE(const uint64_t, pages_at);
-    for (uint64_t i = mix(0, page);; i++) {
+    for (uint64_t i = uvm_race_mix(0, page);; i++) {
         uint64_t entry = pages[i & (UVM_RACE_PAGES - 1)];
         if (entry == page)
             return 1;
@@ -74,27 +69,9 @@ int race_listed(uint64_t page) {
     }
 }
 
-static void list_page(uint64_t page) {
-    uint64_t *pages = TABLE(uint64_t, pages_at);
-    if (RACE->page_count >= UVM_RACE_PAGES / 2) {
-        RACE->full = 1;
-        return;
-    }
-    for (uint64_t i = mix(0, page);; i++) {
-        uint64_t *entry = &pages[i & (UVM_RACE_PAGES - 1)];
-        if (*entry == page)
-            return;
-        if (!*entry) {
-            *entry = page;
-            RACE->page_count++;
-            return;
-        }
-    }
-}
-
 static struct uvm_race_active *find_active(uint64_t key) {
     struct uvm_race_active *table = TABLE(struct uvm_race_active, active_at);
-    for (uint64_t i = mix(0, key);; i++) {
+    for (uint64_t i = uvm_race_mix(0, key);; i++) {
         struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
         if (entry->key == key)
             return entry;
@@ -110,7 +87,7 @@ static void found_active(uint64_t key, int user) {
         RACE->full = 1;
         return;
     }
-    for (uint64_t i = mix(0, key);; i++) {
+    for (uint64_t i = uvm_race_mix(0, key);; i++) {
         struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
         if (!entry->key) {
             entry->key = key;
@@ -129,7 +106,7 @@ static void found_active(uint64_t key, int user) {
 
 static const struct uvm_race_insn *find_insn(uint64_t ip) {
     const struct uvm_race_insn *table = TABLE(const struct uvm_race_insn, insns_at);
-    for (uint64_t i = mix(0, ip);; i++) {
+    for (uint64_t i = uvm_race_mix(0, ip);; i++) {
         const struct uvm_race_insn *entry = &table[i & (UVM_RACE_INSNS - 1)];
         if (entry->ip == ip)
             return entry;
@@ -144,7 +121,7 @@ static const struct uvm_race_insn *find_insn(uint64_t ip) {
  * Words that only library code touches are not worth a choice, nor a fault. */
 static void touch_word(uint64_t key, uint64_t addr, unsigned kind, unsigned flags) {
     struct uvm_race_word *table = TABLE(struct uvm_race_word, words_at), *w;
-    uint64_t i = mix(0, key);
+    uint64_t i = uvm_race_mix(0, key);
     unsigned probes = 0;
     for (;; i++) {
         w = &table[i & (UVM_RACE_WORDS - 1)];
@@ -180,7 +157,7 @@ static int touch_page(uint64_t addr, uint64_t frame) {
     if (race_listed(page))
         return 1;
     if (RACE->mode == UVM_RACE_GREEDY && MAILBOX->slot == RACE->greedy) {
-        list_page(page);
+        uvm_race_list_page(RACE, page);
         return 1;
     }
     if (RACE->mode != UVM_RACE_ALL)
@@ -199,11 +176,11 @@ static int touch_page(uint64_t addr, uint64_t frame) {
         if (other->drop_count < UVM_RACE_DROPS)
             other->drops[other->drop_count] = *owner & PAGE_MASK;
         other->drop_count++;
-        list_page(*owner >> UVM_PAGE_SHIFT);
+        uvm_race_list_page(RACE, *owner >> UVM_PAGE_SHIFT);
         RACE->shared++;
         *owner = SHARED_PAGE;
     }
-    list_page(page);
+    uvm_race_list_page(RACE, page);
     return 1;
 }
 
@@ -371,7 +348,7 @@ static uint64_t value_of(const struct operand *o) {
 /* Has this task made the same access, with the same value, a moment ago?  Answers
  * how many in a row it has. */
 static uint32_t repeats(struct uvm_race_ring *ring, uint64_t ip, uint64_t addr, uint64_t value) {
-    uint64_t what = mix(mix(mix(1, ip), addr), value);
+    uint64_t what = uvm_race_mix(uvm_race_mix(uvm_race_mix(1, ip), addr), value);
     for (unsigned i = 0; i < sizeof ring->recent / sizeof ring->recent[0]; i++)
         if (ring->recent[i] == what)
             return ++ring->repeats;
@@ -428,13 +405,15 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
         if (entry && entry->active == UVM_WORD_ACTIVE) {
             uint64_t was = entry->execution == RACE->execution ? entry->hash : 0;
             entry->execution = RACE->execution;
-            entry->hash = mix(was, (uint64_t)slot->task << 48 ^ insn->ip ^ (uint64_t)kind << 60);
-            RACE->order += mix(word, entry->hash) - (was ? mix(word, was) : 0);
+            entry->hash =
+                uvm_race_mix(was, (uint64_t)slot->task << 48 ^ insn->ip ^ (uint64_t)kind << 60);
+            RACE->order += uvm_race_mix(word, entry->hash) - (was ? uvm_race_mix(word, was) : 0);
         }
     }
     if (!o->active)
         return;
-    RACE->hash = mix(mix(mix(RACE->hash, insn->ip), o->addr), value ^ (uint64_t)slot->task << 56);
+    RACE->hash = uvm_race_mix(uvm_race_mix(uvm_race_mix(RACE->hash, insn->ip), o->addr),
+                              value ^ (uint64_t)slot->task << 56);
     if (RACE->events >= UVM_RACE_EVENTS) {
         RACE->lost++;
         return;

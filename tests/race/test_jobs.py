@@ -355,7 +355,7 @@ def test_failure_that_is_still_being_shrunk_is_kept(
             async for _ in explore(wrong, Options(schedules=200), progress):
                 raise AssertionError("shrunk")
 
-        monkeypatch.setattr("uvm_async.race.explore.shrink", shrink)
+        monkeypatch.setattr("uvm_async.race.session.shrink", shrink)
         job = asyncio.ensure_future(run())
         await shrinking.wait()
         job.cancel()

@@ -93,13 +93,13 @@ def callers_environment() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def keep_to_one_cpu(machine: Machine) -> None:
-    """This thread and the stubs of a machine with one vCPU share a CPU: a wake-up across CPUs
-    costs several times a switch on one. (The loop of an embedder is the embedder's to place.)"""
-    if machine.cpus == 1 or machine.clock_name == "virtual":
-        cpus = sorted(os.sched_getaffinity(0))
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
+def keep_to_one_cpu() -> None:
+    """This thread and the stubs of a machine of which one runs at a time share a CPU: a wake-up
+    across CPUs costs several times a switch on one. (The loop of an embedder is the embedder's to
+    place.)"""
+    cpus = sorted(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
 
 
 async def in_machine(argv: list[str], observers: list[Observer], options: dict[str, Any]) -> int:
@@ -114,7 +114,8 @@ async def in_machine(argv: list[str], observers: list[Observer], options: dict[s
     with forwarder.installed(), terminal.prepared():
         try:
             machine = Machine(**options, observers=observers)
-            keep_to_one_cpu(machine)
+            if machine.cpus == 1 or machine.clock_name == "virtual":
+                keep_to_one_cpu()
             async with machine:
                 with terminal.tied(machine.console):
                     guest = await machine.create_subprocess_exec(

@@ -127,6 +127,7 @@ def command(program: str, args: tuple[str, ...], verbose: int, **given: Any) -> 
 def _explore(program: str, args: tuple[str, ...], given: dict[str, Any]) -> int:
     import uvloop
 
+    from uvm_async.cli.guest import keep_to_one_cpu
     from uvm_async.race.engine import Limits, Target
     from uvm_async.race.explore import Options
     from uvm_async.race.session import Checks, load_predicate
@@ -146,9 +147,8 @@ def _explore(program: str, args: tuple[str, ...], given: dict[str, Any]) -> int:
         ),
         failures=given["failures"], shrink=not given["no_shrink"], share_loop=False,
     )  # fmt: skip
-    if options.jobs == 1 and not given["dask"]:  # stub and loop belong on one CPU
-        cpus = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
+    if options.jobs == 1 and not given["dask"]:
+        keep_to_one_cpu()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(target, options, given))
 

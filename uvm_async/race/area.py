@@ -213,19 +213,13 @@ class RaceArea:
 
     def note(self, event: Event) -> None:
         """Add an event of the kernel's own to the log."""
-        race = self.race
-        index = race.events
-        if index >= lib.UVM_RACE_EVENTS:
-            race.lost += 1
-            return
-        race.events = index + 1
-        EVENT.pack_into(
-            self.physmem.bytes, self._events + index * EVENT.size, event.ip, event.addr,
-            event.value, 0, race.step & 0xFFFFFFFF, event.task, event.kind, min(event.size, 255),
-        )  # fmt: skip
+        self._append(event.task, event.kind, event.ip, event.addr, event.value, event.size)
 
     def note_call(self, task: int, kind: int, nr: int, addr: int, ip: int) -> None:
-        """As `note`, for a call."""
+        """As `note`, for a call, of which there need be no object."""
+        self._append(task, kind, ip, addr, nr, 4 if addr else 0)
+
+    def _append(self, task: int, kind: int, ip: int, addr: int, value: int, size: int) -> None:
         race = self.race
         index = race.events
         if index >= lib.UVM_RACE_EVENTS:
@@ -233,8 +227,8 @@ class RaceArea:
             return
         race.events = index + 1
         EVENT.pack_into(
-            self.physmem.bytes, self._events + index * EVENT.size, ip, addr, nr, 0,
-            race.step & 0xFFFFFFFF, task, kind, 4 if addr else 0,
+            self.physmem.bytes, self._events + index * EVENT.size, ip, addr, value, 0,
+            race.step & 0xFFFFFFFF, task, kind, min(size, 255),
         )  # fmt: skip
 
     def events(self, names: dict[int, str], start: int = 0) -> list[Event]:

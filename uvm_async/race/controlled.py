@@ -60,9 +60,8 @@ LOCAL_CALLS: Final = frozenset(
 )  # fmt: skip
 """Calls that touch nothing of another task's, or whose end is the event that counts: mmap,
 mprotect, munmap, brk, rt_sigaction, rt_sigprocmask, mremap, madvise, getpid, exit, gettimeofday,
-getuid and kin,
-sigaltstack, arch_prctl, gettid, time, sched_getaffinity, set_tid_address, clock_gettime,
-clock_getres, set_robust_list, prlimit64, getrandom, rseq."""
+getuid and kin, sigaltstack, arch_prctl, gettid, time, sched_getaffinity, set_tid_address,
+clock_gettime, clock_getres, set_robust_list, prlimit64, getrandom, rseq."""
 
 
 Call = tuple[int, int, int]
@@ -89,6 +88,9 @@ class Chooser(Protocol):
 
     def over(self, why: str) -> None:
         """The execution cannot go on: "deadlock", "livelock"."""
+
+    def impossible(self, why: str) -> None:
+        """The program does what no controlled machine can do."""
 
 
 class Controlled(Policy):
@@ -195,7 +197,9 @@ class Controlled(Policy):
         if nr in LOCAL_CALLS and nr != EXIT:
             if nr == ARCH_PRCTL and u64[regs + r.RDI] == ARCH_SET_GS:
                 ip = u64[regs + r.RIP]
-                self.chooser.over(f"the instruction at {ip:#x} sets GS, which exploring needs")
+                self.chooser.impossible(
+                    f"the instruction at {ip:#x} sets GS, which exploring needs"
+                )
             return False
         if nr in SLEEPS:
             self.sleeping[task] = None

@@ -147,7 +147,6 @@ class Engine:
         self.main: Task
         self._stub: Stub
         self._status = 0
-        self._ended_by: Task | None = None
 
     # -- life
 
@@ -470,7 +469,12 @@ class Engine:
         stub = task.stub
         assert stub is not None
         ip = task.kernel.physmem.u64[stub.regs + r.RIP]
-        self.over(f"the instruction at {ip:#x} cannot be run on shared memory ({addr:#x})")
+        self.impossible(f"the instruction at {ip:#x} cannot be run on shared memory ({addr:#x})")
+
+    def impossible(self, why: str) -> None:
+        self.machine.kernel.sched.stopped = True
+        if self._over is not None and not self._over.done():
+            self._over.set_exception(MachineError(why))
 
 
 def mappings_of(task: Task) -> list[Mapping]:

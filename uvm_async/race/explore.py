@@ -27,17 +27,11 @@ from uvm_async.race.failure import Failure
 from uvm_async.race.model import Result
 from uvm_async.race.record import record
 from uvm_async.race.session import Checks, Session
-from uvm_async.race.shrink import shrink
 from uvm_async.race.strategies import make_strategy
-from uvm_async.race.strategies.replay import Replay
 from uvm_async.race.trace import Trace
 
 __all__ = ["Options", "Progress", "explore", "replay", "traced"]
 
-NOT_REPEATABLE: Final = (
-    "the same schedule has not failed again: the program depends on something that is not "
-    "controlled (rdrand, cpuid, or a task that computed long without a trap)"
-)
 SCHEDULES: Final = 1_000
 
 
@@ -167,24 +161,15 @@ async def _shrunk(
     session: Session, result: Result, options: Options, progress: Progress, listener: Listener
 ) -> Failure:
     schedule = session.schedule_of(result)
-    execution = session.executions
+    failure = session.failure(result, schedule)
     if options.shrink:
-        progress.unreported = [session.failure(result, schedule)]
+        progress.unreported = [failure]
         progress.shrinking = True
         listener(progress)
-        with session.aside():
-            shrunk = await shrink(
-                schedule, result, lambda strategy: session.replay(schedule, strategy),
-                Replay(schedule), budget=options.shrink_budget,
-            )  # fmt: skip
-        schedule, result = shrunk.schedule, shrunk.result
-        if not shrunk.repeatable:
-            result.detail = NOT_REPEATABLE
+        failure = await session.shortened(result, schedule, options.shrink_budget)
         progress.shrinking = False
         progress.unreported = []
         listener(progress)
-    failure = session.failure(result, schedule)
-    failure.execution = execution
     return failure
 
 

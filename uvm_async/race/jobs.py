@@ -44,8 +44,6 @@ from uvm_async.race.explore import Listener, Options, Progress
 from uvm_async.race.failure import Failure
 from uvm_async.race.model import Result
 from uvm_async.race.session import Session
-from uvm_async.race.shrink import shrink
-from uvm_async.race.strategies.replay import Replay
 
 __all__ = ["Chunk", "Outcome", "run_chunk", "together"]
 
@@ -204,20 +202,11 @@ async def _explore(chunk: Chunk, outcome: Outcome) -> None:
             # Only now, and after what it says of coverage: shrinking would change what comes after.
             if options.shrink:
                 for index, (failure, result) in enumerate(found):
-                    outcome.failures[index] = await _shortened(session, failure, result, options)
-
-
-async def _shortened(
-    session: Session, failure: Failure, result: Result, options: Options
-) -> Failure:
-    schedule = failure.schedule
-    shrunk = await shrink(
-        schedule, result, lambda strategy: session.replay(schedule, strategy), Replay(schedule),
-        budget=options.shrink_budget,
-    )  # fmt: skip
-    shorter = session.failure(shrunk.result, shrunk.schedule)
-    shorter.execution = failure.execution
-    return shorter
+                    shorter = await session.shortened(
+                        result, failure.schedule, options.shrink_budget
+                    )
+                    shorter.execution = failure.execution
+                    outcome.failures[index] = shorter
 
 
 @contextlib.contextmanager

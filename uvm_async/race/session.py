@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Final
 
-from uvm_async.errors import MachineError, UsageError
+from uvm_async.errors import UsageError
 from uvm_async.race.controlled import FOUND
 from uvm_async.race.engine import Engine, Limits, Target, mappings_of
 from uvm_async.race.failure import Failure, cpu_features, file_hash
 from uvm_async.race.happens_before import find_races
 from uvm_async.race.model import Profile, Result, Schedule
+from uvm_async.race.shrink import shrink
 from uvm_async.race.strategies import Strategy, make_strategy
 from uvm_async.race.strategies.replay import Replay
 
@@ -35,6 +36,10 @@ LOOK_AGAIN: Final = 64
 """Every so many executions one watches every page, unless the strategy is systematic."""
 MAX_INTERLEAVINGS: Final = 1_000_000
 MAX_EVENTS_FOR_PAIRS: Final = 2_000
+NOT_REPEATABLE: Final = (
+    "the same schedule has not failed again: the program depends on something that is not "
+    "controlled (rdrand, cpuid, or a task that computed long without a trap)"
+)
 
 Predicate = Callable[["Engine", Result], "str | None"]
 
@@ -214,8 +219,6 @@ class Session:
 
     def _judge(self, result: Result) -> None:
         """Is it a failure?"""
-        if result.failure.startswith("the instruction at"):
-            raise MachineError(result.failure)
         checks = self.checks
         exited = not result.status & 0x7F and result.failure in (
             "", f"exit status {result.status >> 8}",
@@ -265,6 +268,20 @@ class Session:
         if isinstance(follower, Replay) and follower.diverged:
             result.detail = follower.diverged
         return result
+
+    async def shortened(self, result: Result, schedule: Schedule, budget: int) -> Failure:
+        """`failure`, of the shortest schedule that at most `budget` executions lead to."""
+        execution = self.executions
+        with self.aside():
+            shrunk = await shrink(
+                schedule, result, lambda strategy: self.replay(schedule, strategy),
+                Replay(schedule), budget=budget,
+            )  # fmt: skip
+        if not shrunk.repeatable:
+            shrunk.result.detail = NOT_REPEATABLE
+        failure = self.failure(shrunk.result, shrunk.schedule)
+        failure.execution = execution
+        return failure
 
     def failure(self, result: Result, schedule: Schedule) -> Failure:
         """For the file."""
