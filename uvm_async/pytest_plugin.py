@@ -128,6 +128,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     return result
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The closing summary has the first line of what we say, also where pytest would repeat all
+    of it (if the environment has CI)."""
+    report = yield
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None and call.excinfo is not None:
+        said, _, rest = str(call.excinfo.value).partition("\n")
+        if rest and said.startswith("uvm_race: "):
+            crash.message = said
+    return report
+
+
 def _others(item: pytest.Item) -> list[str]:
     explorer = item.stash.get(EXPLORER, None)
     return explorer.others if explorer is not None else []

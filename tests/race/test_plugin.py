@@ -80,9 +80,14 @@ def test_session_that_explores_nothing_loads_only_the_plugin(pytester: pytest.Py
     )
 
 
+@pytest.mark.parametrize("ci", ["", "1"])
 def test_failing_schedule_is_told_saved_and_shown_again_by_both_commands(
-    pytester: pytest.Pytester, programs: Callable[..., str]
+    pytester: pytest.Pytester,
+    programs: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    ci: str,
 ) -> None:
+    monkeypatch.setenv("CI", ci)  # pytest's own switch for longer summaries
     pytester.makepyfile(
         test_it=f"""
         import pytest
@@ -110,6 +115,8 @@ def test_failing_schedule_is_told_saved_and_shown_again_by_both_commands(
             "or:       pytest test_it.py::test_counter --uvm-replay .uvm-failures/*.json",
             "uvm_race: deadlock under schedule *",
             "* waits for mutex at * held by thread *",
+            "FAILED test_it.py::test_counter - uvm_race: SIGABRT under schedule *",
+            "FAILED test_it.py::test_locks - uvm_race: deadlock under schedule *",
         ]
     )
     assert "Traceback" not in output and "pytest_plugin.py" not in output
