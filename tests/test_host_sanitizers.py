@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 HOST = ROOT / "cshim" / "host"
 SOURCES = [
     ROOT / "tests" / "host" / "sanitize.c",
-    *(HOST / name for name in ("frames.c", "pgtable.c", "uaccess.c")),
+    *(HOST / name for name in ("frames.c", "pgtable.c", "uaccess.c", "race.c")),
 ]
 FLAGS = ["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
 

@@ -20,6 +20,7 @@
 #include <stddef.h>
 
 #include "uvm_host.h"
+#include "uvm_race.h"
 
 #define UVM_MAGIC 0x636e7973616d7675 /* "uvmasync", little-endian */
 #define MEM_MAP_PFN 1
@@ -139,5 +140,20 @@ static inline void pte_write(uint64_t *slot, uint64_t pte) {
 static inline uint64_t pte_pfn(uint64_t pte) {
     return (pte & UVM_PTE_ADDR) >> UVM_PAGE_SHIFT;
 }
+
+/* ---- race.c, for uaccess.c */
+
+/* Where accesses are watched just now, and the kernel works for a task: that race area; or NULL. */
+static inline struct uvm_race *race_of(const struct uvm_physmem *pm) {
+    struct uvm_race *race = pm->race;
+    return race && race->mode != UVM_RACE_OFF && race->actor - 1 < UVM_RACE_SLOTS ? race : NULL;
+}
+
+/* The task that the kernel works for accesses n bytes of the page of addr, which are
+ * at `at`.  Post: they are events as far as they are active words; the answer is the
+ * number of the first.  For a write, before it; and after it race_accessed(). */
+uint32_t race_accesses(struct uvm_race *race, const struct view *v, uint32_t pgd, uint64_t addr,
+                       const uint8_t *at, uint64_t n, unsigned kind);
+void race_accessed(struct uvm_race *race, uint32_t first, uint64_t addr, const uint8_t *at);
 
 #endif

@@ -12,7 +12,9 @@
  *   - guest memory changes under our hands, so every byte is read once and
  *     judged in the copy;
  *   - nothing at or above UVM_TASK_SIZE and no frame outside the data zone is
- *     ever touched.
+ *     ever touched;
+ *   - in a controlled machine (pm->race) these copies are accesses of the task
+ *     that the kernel works for; but for peek and poke, which are the kernel's own.
  */
 #include <errno.h>
 #include <string.h>
@@ -47,8 +49,8 @@ static inline uint64_t in_page(uint64_t addr, uint64_t n) {
 }
 
 /* Post: the first `answer` bytes at addr are in dst; byte `answer`, if < n, faults. */
-uint64_t uvm_copy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr,
-                            uint64_t n) {
+static uint64_t copy_from(struct uvm_physmem *pm, struct uvm_race *race, uint32_t pgd, void *dst,
+                          uint64_t addr, uint64_t n) {
     struct view v = view_of(pm);
     uint64_t done = 0;
     while (done < n) {
@@ -56,15 +58,18 @@ uint64_t uvm_copy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uin
         const uint8_t *from = user_byte(&v, pgd, addr + done, 0);
         if (!from)
             break;
+        if (race)
+            race_accesses(race, &v, pgd, addr + done, from, chunk, UVM_EVENT_READ);
         memcpy((uint8_t *)dst + done, from, chunk);
         done += chunk;
     }
     return done;
 }
 
-/* Post: the first `answer` bytes of src are at addr; byte `answer`, if < n, faults. */
-uint64_t uvm_copy_to_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, const void *src,
-                          uint64_t n) {
+/* Post: the first `answer` bytes of src (zeros, if that is NULL) are at addr; byte
+ * `answer`, if < n, faults. */
+static uint64_t copy_to(struct uvm_physmem *pm, struct uvm_race *race, uint32_t pgd, uint64_t addr,
+                        const void *src, uint64_t n) {
     struct view v = view_of(pm);
     uint64_t done = 0;
     while (done < n) {
@@ -72,25 +77,41 @@ uint64_t uvm_copy_to_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, c
         uint8_t *to = user_byte(&v, pgd, addr + done, 1);
         if (!to)
             break;
-        memcpy(to, (const uint8_t *)src + done, chunk);
+        uint32_t first = 0;
+        if (race)
+            first = race_accesses(race, &v, pgd, addr + done, to, chunk, UVM_EVENT_WRITE);
+        if (src)
+            memcpy(to, (const uint8_t *)src + done, chunk);
+        else
+            memset(to, 0, chunk);
+        if (race)
+            race_accessed(race, first, addr + done, to);
         done += chunk;
     }
     return done;
 }
 
-/* Post: the first `answer` bytes at addr are zero; byte `answer`, if < n, faults. */
+uint64_t uvm_copy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr,
+                            uint64_t n) {
+    return copy_from(pm, race_of(pm), pgd, dst, addr, n);
+}
+
+uint64_t uvm_copy_to_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, const void *src,
+                          uint64_t n) {
+    return copy_to(pm, race_of(pm), pgd, addr, src, n);
+}
+
 uint64_t uvm_clear_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint64_t n) {
-    struct view v = view_of(pm);
-    uint64_t done = 0;
-    while (done < n) {
-        uint64_t chunk = in_page(addr + done, n - done);
-        uint8_t *to = user_byte(&v, pgd, addr + done, 1);
-        if (!to)
-            break;
-        memset(to, 0, chunk);
-        done += chunk;
-    }
-    return done;
+    return copy_to(pm, race_of(pm), pgd, addr, NULL, n);
+}
+
+uint64_t uvm_peek_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr, uint64_t n) {
+    return copy_from(pm, NULL, pgd, dst, addr, n);
+}
+
+uint64_t uvm_poke_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, const void *src,
+                       uint64_t n) {
+    return copy_to(pm, NULL, pgd, addr, src, n);
 }
 
 /* Post: the answer counts the bytes of dst that are the guest's, up to and
@@ -99,6 +120,7 @@ uint64_t uvm_clear_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uin
 uint64_t uvm_strncpy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr,
                                uint64_t max, int *found) {
     struct view v = view_of(pm);
+    struct uvm_race *race = race_of(pm);
     uint64_t done = 0;
     *found = 0;
     while (done < max) {
@@ -111,11 +133,15 @@ uint64_t uvm_strncpy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, 
             chunk = STRING_STEP;
         memcpy(to, from, chunk);
         const uint8_t *nul = memchr(to, 0, chunk);
+        if (nul)
+            chunk = (uint64_t)(nul - to) + 1;
+        if (race)
+            race_accesses(race, &v, pgd, addr + done, from, chunk, UVM_EVENT_READ);
+        done += chunk;
         if (nul) {
             *found = 1;
-            return done + (uint64_t)(nul - to) + 1;
+            return done;
         }
-        done += chunk;
     }
     return done;
 }

@@ -23,6 +23,7 @@
 struct uvm_physmem {                    /* this process's view of one memory file */
     uint8_t *base;
     uint64_t size;                      /* bytes mapped */
+    struct uvm_race *race;              /* a controlled machine's: sees all below that copies */
 };
 
 /* ---- frames.c: buddy allocator, one struct page per frame, all in physmem */
@@ -116,6 +117,10 @@ uint64_t uvm_copy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uin
 uint64_t uvm_copy_to_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, const void *src,
                           uint64_t n);
 uint64_t uvm_clear_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, uint64_t n);
+/* The same copies, but no accesses of any task's: pm->race does not see them. */
+uint64_t uvm_peek_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr, uint64_t n);
+uint64_t uvm_poke_user(struct uvm_physmem *pm, uint32_t pgd, uint64_t addr, const void *src,
+                       uint64_t n);
 /* Bytes up to and including the NUL, copied to dst (at most max).  *found says
  * whether the NUL was seen; if not and the answer < max, the next byte faults. */
 uint64_t uvm_strncpy_from_user(struct uvm_physmem *pm, uint32_t pgd, void *dst, uint64_t addr,

@@ -43,6 +43,9 @@
 #define UVM_EVENT_CALL 4
 #define UVM_EVENT_RETURN 5
 #define UVM_EVENT_START 6
+#define UVM_EVENT_LOCKED 0x80           /* beside the kind, in the log: indivisible, */
+#define UVM_EVENT_SETTLED 0x40          /* `after` is known, */
+#define UVM_EVENT_KERNEL 0x20           /* made by the kernel, for the task's call */
 
 #define UVM_WORD_FOUND 0                /* in this execution; active from the next, */
 #define UVM_WORD_ACTIVE 1
@@ -120,7 +123,7 @@ struct uvm_race_event {
     uint64_t value, after; /* what stood there before, and after it */
     uint32_t step;
     uint16_t task;
-    uint8_t kind; /* UVM_EVENT_*, 0x80: locked, 0x40: `after` is known */
+    uint8_t kind; /* UVM_EVENT_*, of an access with flags */
     uint8_t size; /* bytes, at most 255 */
 };
 
@@ -176,7 +179,9 @@ struct uvm_race {
     uint32_t greedy; /* slot; for so many accesses: */
     uint32_t patience;
     uint32_t found; /* UVM_RACE_FOUND may still be asked so often */
+    uint32_t actor; /* slot + 1 of the task that the kernel works for; 0: nobody's accesses, */
     uint32_t page_count, active_count, insn_count, code_count;
+    uint64_t actor_ip; /* and where that called it */
     uint64_t changes; /* accesses that were no repetition, or left another value */
     uint64_t watched; /* statistics: accesses run here, */
     uint64_t copied, emulated, stepped; /* how, */
@@ -187,33 +192,5 @@ struct uvm_race {
 };
 
 /* END CFFI */
-
-/* What both sides must do alike, since they share the tables: open addressing,
- * nothing is ever deleted. */
-#define UVM_RACE_TABLE(race, type, field) ((type *)((uint8_t *)(race) + (race)->field))
-
-static inline uint64_t uvm_race_mix(uint64_t hash, uint64_t value) {
-    hash = (hash ^ value) * 0x9e3779b97f4a7c15UL;
-    return hash ^ hash >> 29;
-}
-
-/* page: address >> 12; listed at most once. */
-static inline void uvm_race_list_page(struct uvm_race *race, uint64_t page) {
-    uint64_t *pages = UVM_RACE_TABLE(race, uint64_t, pages_at);
-    for (uint64_t i = uvm_race_mix(0, page);; i++) {
-        uint64_t *entry = &pages[i & (UVM_RACE_PAGES - 1)];
-        if (*entry == page)
-            return;
-        if (*entry)
-            continue;
-        if (race->page_count >= UVM_RACE_PAGES / 2) {
-            race->full = 1;
-            return;
-        }
-        *entry = page;
-        race->page_count++;
-        return;
-    }
-}
 
 #endif

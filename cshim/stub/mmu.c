@@ -69,7 +69,7 @@ static int goes_along(const struct walk *walk, uint64_t addr, int at) {
     if ((e & ENTRY_KEY) != (walk->entry & ENTRY_KEY) ||
         (e & UVM_PTE_ADDR) != (walk->entry & UVM_PTE_ADDR) + (delta << UVM_PAGE_SHIFT))
         return 0;
-    return !race_on() || !race_listed((addr >> UVM_PAGE_SHIFT) + delta);
+    return !race_on() || !uvm_race_is_listed(RACE, (addr >> UVM_PAGE_SHIFT) + delta);
 }
 
 /* Map what the walk has found, as its entry allows: with contiguous neighbours

@@ -27,11 +27,6 @@
 #define EFLAGS_TF 0x100
 #define EFLAGS_DF 0x400
 #define EFLAGS_ARITHMETIC 0x8d5
-#define OWNED(slot, addr) (((uint64_t)(slot) + 1) | ((addr) & PAGE_MASK))
-#define SHARED_PAGE 0xfff
-#define SEEN_BY_TWO 4
-#define SEEN_BY_CHOICE 8
-#define SEEN_BY_USER 16
 #define CODE_SPLIT 32 /* within an instruction's code: the variant that ends in int3 */
 #define REG_RCX 14
 #define REG_RSP 15
@@ -56,54 +51,6 @@ static uint64_t *reg(void *context, unsigned number) {
 
 #define TABLE(type, field) UVM_RACE_TABLE(RACE, type, field)
 
-/* ---- tables: open addressing, never deleted from */
-
-int race_listed(uint64_t page) {
-    const uint64_t *pages = TABLE(const uint64_t, pages_at);
-    for (uint64_t i = uvm_race_mix(0, page);; i++) {
-        uint64_t entry = pages[i & (UVM_RACE_PAGES - 1)];
-        if (entry == page)
-            return 1;
-        if (!entry)
-            return 0;
-    }
-}
-
-static struct uvm_race_active *find_active(uint64_t key) {
-    struct uvm_race_active *table = TABLE(struct uvm_race_active, active_at);
-    for (uint64_t i = uvm_race_mix(0, key);; i++) {
-        struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
-        if (entry->key == key)
-            return entry;
-        if (!entry->key)
-            return 0;
-    }
-}
-
-/* The word will be active from the next execution on. */
-static void found_active(uint64_t key, int user) {
-    struct uvm_race_active *table = TABLE(struct uvm_race_active, active_at);
-    if (RACE->active_count >= UVM_RACE_ACTIVE / 2) {
-        RACE->full = 1;
-        return;
-    }
-    for (uint64_t i = uvm_race_mix(0, key);; i++) {
-        struct uvm_race_active *entry = &table[i & (UVM_RACE_ACTIVE - 1)];
-        if (!entry->key) {
-            entry->key = key;
-            RACE->active_count++;
-        } else if (entry->key != key) {
-            continue;
-        }
-        if (user && !entry->user) {
-            entry->user = 1;
-            if (entry->active == UVM_WORD_IGNORED)
-                entry->active = UVM_WORD_FOUND;
-        }
-        return;
-    }
-}
-
 static const struct uvm_race_insn *find_insn(uint64_t ip) {
     const struct uvm_race_insn *table = TABLE(const struct uvm_race_insn, insns_at);
     for (uint64_t i = uvm_race_mix(0, ip);; i++) {
@@ -116,73 +63,6 @@ static const struct uvm_race_insn *find_insn(uint64_t ip) {
 }
 
 /* ---- who touches what */
-
-/* Note an access to the physical word `key`, which the task knows as `addr`.
- * Words that only library code touches are not worth a choice, nor a fault. */
-static void touch_word(uint64_t key, uint64_t addr, unsigned kind, unsigned flags) {
-    struct uvm_race_word *table = TABLE(struct uvm_race_word, words_at), *w;
-    uint64_t i = uvm_race_mix(0, key);
-    unsigned probes = 0;
-    for (;; i++) {
-        w = &table[i & (UVM_RACE_WORDS - 1)];
-        if (w->key == key || !w->key || w->execution != RACE->execution)
-            break;
-        if (++probes > 512) {
-            RACE->full = 1;
-            return;
-        }
-    }
-    unsigned task = RACE_SLOT->task, seen = kind | (flags & UVM_INSN_CHOICE ? SEEN_BY_CHOICE : 0) |
-                                            (flags & UVM_INSN_USER ? SEEN_BY_USER : 0);
-    if (w->key != key || w->execution != RACE->execution) {
-        *w = (struct uvm_race_word){
-            .key = key, .addr = addr, .execution = RACE->execution, .task = task, .seen = seen};
-        return;
-    }
-    if (w->task != task)
-        w->seen |= SEEN_BY_TWO;
-    w->seen |= seen;
-    if ((w->seen & SEEN_BY_TWO) && (w->seen & UVM_EVENT_WRITE) && (w->seen & SEEN_BY_CHOICE)) {
-        found_active(addr >> 3, w->seen & SEEN_BY_USER);
-        found_active(w->addr >> 3, w->seen & SEEN_BY_USER);
-    }
-    w->task = task;
-    w->addr = addr;
-}
-
-/* The page of a fault or operand is touched: 1 if accesses to it are run here,
- * 0 if it may be mapped (alone). */
-static int touch_page(uint64_t addr, uint64_t frame) {
-    uint64_t page = addr >> UVM_PAGE_SHIFT;
-    if (race_listed(page))
-        return 1;
-    if (RACE->mode == UVM_RACE_GREEDY && MAILBOX->slot == RACE->greedy) {
-        uvm_race_list_page(RACE, page);
-        return 1;
-    }
-    if (RACE->mode != UVM_RACE_ALL)
-        return 0;
-    uint64_t *owner = &TABLE(uint64_t, owner_at)[(frame - RACE->data_offset) >> UVM_PAGE_SHIFT];
-    unsigned slot = MAILBOX->slot;
-    if (*owner == 0) {
-        *owner = OWNED(slot, addr);
-        RACE->taken++;
-        return 0;
-    }
-    if ((*owner & ~PAGE_MASK) == slot + 1)
-        return 0;
-    if ((*owner & ~PAGE_MASK) != SHARED_PAGE) {
-        struct uvm_race_slot *other = RACE_SLOT - slot + ((*owner & ~PAGE_MASK) - 1);
-        if (other->drop_count < UVM_RACE_DROPS)
-            other->drops[other->drop_count] = *owner & PAGE_MASK;
-        other->drop_count++;
-        uvm_race_list_page(RACE, *owner >> UVM_PAGE_SHIFT);
-        RACE->shared++;
-        *owner = SHARED_PAGE;
-    }
-    uvm_race_list_page(RACE, page);
-    return 1;
-}
 
 /* Before the task runs guest code again: pages that others have taken leave its
  * Tlb. */
@@ -237,7 +117,7 @@ static int still_true(const struct uvm_race_mapping *m) {
             ((prot & 4) && (walk.entry & UVM_PTE_NX)))
             return 0;
         if ((walk.entry & UVM_PTE_W) && RACE->mode != UVM_RACE_OFF &&
-            (RACE->mode != UVM_RACE_LISTED || race_listed(addr >> UVM_PAGE_SHIFT)))
+            (RACE->mode != UVM_RACE_LISTED || uvm_race_is_listed(RACE, addr >> UVM_PAGE_SHIFT)))
             return 0;
         offset += UVM_PAGE_SIZE;
     }
@@ -307,7 +187,7 @@ static int resolve(struct operand *o, void *context) {
         if (frame < RACE->data_offset)
             return 0;
         if (walk.entry & UVM_PTE_W)
-            touch_page(addr, frame);
+            uvm_race_touch_page(RACE, MAILBOX->slot, addr, frame);
         uint8_t *at =
             (uint8_t *)(UVM_RACE_WINDOW + frame - RACE->data_offset + (addr & ~PAGE_MASK));
         if (addr == o->addr)
@@ -322,23 +202,16 @@ static int resolve(struct operand *o, void *context) {
     o->active = 0;
     uint32_t words = 0;
     for (uint64_t word = o->addr >> 3; word <= last >> 3 && words < 64; word++, words++) {
-        const struct uvm_race_active *entry = find_active(word);
+        const struct uvm_race_active *entry = uvm_race_find_active(RACE, word);
         if (entry && entry->active == UVM_WORD_ACTIVE)
             o->active = 1;
     }
     return 1;
 }
 
-static uint64_t value_at(const uint8_t *at, uint32_t size) {
-    uint64_t value = 0;
-    for (uint32_t i = 0; i < size && i < 8; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
-}
-
 static uint64_t value_of(const struct operand *o) {
     if (!o->rest)
-        return value_at(o->at, o->size);
+        return uvm_race_value(o->at, o->size);
     uint64_t value = 0;
     for (uint32_t i = 0; i < o->size && i < 8; i++)
         value |= (uint64_t)(i < o->head ? o->at[i] : o->rest[i - o->head]) << (8 * i);
@@ -377,7 +250,7 @@ static void point(const struct uvm_race_insn *insn, void *context, unsigned numb
             return;
         RACE->found--;
         slot->others.repeats = 0;
-        found_active(o->addr >> 3, 1);
+        uvm_race_found_word(RACE, o->addr >> 3, 1);
         ask(UVM_RACE_FOUND, context, o->addr, kind);
     }
     uint64_t step = RACE->step++;
@@ -390,7 +263,6 @@ static void point(const struct uvm_race_insn *insn, void *context, unsigned numb
 
 /* The access happens now: into the log, and into what is known of its words. */
 static void happens(const struct uvm_race_insn *insn, const struct operand *o, unsigned kind) {
-    uint64_t value = value_of(o);
     struct uvm_race_slot *slot = RACE_SLOT;
     RACE->watched++;
     uint32_t words = 0;
@@ -399,35 +271,26 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
         if (RACE->mode == UVM_RACE_ALL) {
             uint64_t addr = word << 3 < o->addr ? o->addr : word << 3, done = addr - o->addr;
             uint64_t at = (uint64_t)(done < o->head ? o->at + done : o->rest + (done - o->head));
-            touch_word(((at - UVM_RACE_WINDOW) >> 3) + 1, word << 3, kind, insn->flags);
+            uvm_race_touch_word(RACE, slot->task,
+                                ((at - UVM_RACE_WINDOW + RACE->data_offset) >> 3) + 1, word << 3,
+                                kind, insn->flags);
         }
-        struct uvm_race_active *entry = o->active ? find_active(word) : 0;
-        if (entry && entry->active == UVM_WORD_ACTIVE) {
-            uint64_t was = entry->execution == RACE->execution ? entry->hash : 0;
-            entry->execution = RACE->execution;
-            entry->hash =
-                uvm_race_mix(was, (uint64_t)slot->task << 48 ^ insn->ip ^ (uint64_t)kind << 60);
-            RACE->order += uvm_race_mix(word, entry->hash) - (was ? uvm_race_mix(word, was) : 0);
-        }
+        struct uvm_race_active *entry = o->active ? uvm_race_find_active(RACE, word) : 0;
+        if (entry && entry->active == UVM_WORD_ACTIVE)
+            uvm_race_order_word(RACE, entry, slot->task, insn->ip, kind);
     }
     if (!o->active)
         return;
-    RACE->hash = uvm_race_mix(uvm_race_mix(uvm_race_mix(RACE->hash, insn->ip), o->addr),
-                              value ^ (uint64_t)slot->task << 56);
-    if (RACE->events >= UVM_RACE_EVENTS) {
-        RACE->lost++;
+    struct uvm_race_event *event = uvm_race_log(
+        RACE, (struct uvm_race_event){
+                  .ip = insn->ip,
+                  .addr = o->addr,
+                  .value = value_of(o),
+                  .task = slot->task,
+                  .kind = kind | (insn->flags & UVM_INSN_LOCKED ? UVM_EVENT_LOCKED : 0),
+                  .size = o->size > 255 ? 255 : o->size});
+    if (!event)
         return;
-    }
-    TABLE(struct uvm_race_event, events_at)
-    [RACE->events] =
-        (struct uvm_race_event){.ip = insn->ip,
-                                .addr = o->addr,
-                                .value = value,
-                                .step = (uint32_t)RACE->step,
-                                .task = slot->task,
-                                .kind = kind | (insn->flags & UVM_INSN_LOCKED ? 0x80 : 0),
-                                .size = o->size > 255 ? 255 : o->size};
-    ++RACE->events;
     slot->event = o->rest ? 0 : RACE->events;
     slot->event_at = o->at;
     slot->event_size = o->size;
@@ -439,11 +302,8 @@ void race_settle(void) {
     struct uvm_race_slot *slot = RACE_SLOT;
     if (!slot->event)
         return;
-    struct uvm_race_event *event = &TABLE(struct uvm_race_event, events_at)[slot->event - 1];
-    event->after = value_at(slot->event_at, slot->event_size);
-    event->kind |= 0x40;
-    if (event->after != event->value)
-        RACE->changes++;
+    uvm_race_settle(RACE, &TABLE(struct uvm_race_event, events_at)[slot->event - 1],
+                    uvm_race_value(slot->event_at, slot->event_size));
     slot->event = 0;
 }
 
@@ -568,7 +428,7 @@ static int load(const struct uvm_race_insn *insn, void *context, uint64_t addr, 
     struct uvm_race_slot *slot = RACE_SLOT;
     struct operand o = {.addr = addr, .size = size, .kind = UVM_EVENT_READ};
     if (slot->ip == insn->ip && slot->loaded) {
-        *value = value_at(slot->buffer, size);
+        *value = uvm_race_value(slot->buffer, size);
         return 1;
     }
     if (!access(insn, context, &o, 0, value))
@@ -703,9 +563,9 @@ int race_fault(uint64_t addr, uint64_t error, void *context) {
     if (RACE->mode == UVM_RACE_OFF || (error & UVM_PF_INSTR) || frame < RACE->data_offset)
         return tlb_map(addr, &walk, 0);
     if (!(walk.entry & UVM_PTE_W)) { /* nobody writes here, or only once a copy has been made */
-        if (!(walk.entry & UVM_PTE_COW) || !race_listed(addr >> UVM_PAGE_SHIFT))
+        if (!(walk.entry & UVM_PTE_COW) || !uvm_race_is_listed(RACE, addr >> UVM_PAGE_SHIFT))
             return tlb_map(addr, &walk, 0);
-    } else if (!touch_page(addr, frame)) {
+    } else if (!uvm_race_touch_page(RACE, MAILBOX->slot, addr, frame)) {
         return tlb_map(addr, &walk, RACE->mode == UVM_RACE_ALL);
     }
     if (RACE->mode == UVM_RACE_GREEDY && MAILBOX->slot == RACE->greedy && !RACE->patience--)
@@ -761,7 +621,7 @@ int race_step(void *context) {
     --*ip; /* should the kernel be asked, the int3 comes again */
     if (!resolve(&o, context))
         return 0;
-    point(insn, context, 1, &o, UVM_EVENT_WRITE, value_at(slot->buffer, o.size));
+    point(insn, context, 1, &o, UVM_EVENT_WRITE, uvm_race_value(slot->buffer, o.size));
     happens(insn, &o, UVM_EVENT_WRITE);
     store(&o, slot->buffer);
     done(context, insn);

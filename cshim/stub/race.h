@@ -5,7 +5,7 @@
 #define UVM_STUB_RACE_H
 
 #include "shim.h"
-#include "uvm_race.h"
+#include "uvm_race_table.h"
 
 #define RACE ((struct uvm_race *)UVM_RACE_BASE)
 #define RACE_SLOT ((struct uvm_race_slot *)(UVM_RACE_BASE + RACE->slots_at) + MAILBOX->slot)
@@ -26,6 +26,5 @@ HIDDEN void race_check_tlb(void);         /* it may be of another time: keep wha
 HIDDEN void race_drops(void);             /* let go of pages that others have taken */
 HIDDEN void race_settle(void);            /* note what the latest event has left */
 HIDDEN void race_restore_ip(void *context); /* out of our copy, back to the guest's own code */
-HIDDEN int race_listed(uint64_t page);    /* page: address >> UVM_PAGE_SHIFT */
 
 #endif

@@ -6,6 +6,7 @@
  *
  *   faithful   against a shadow of two page tables, checked as it goes; at the
  *              end every frame must be free again;
+ *              every second time with a race area that sees all copies;
  *   hostile    the same calls while words of header, mem_map and page tables
  *              are overwritten at random: nothing is checked but that the
  *              library stays inside physmem and comes back.
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "uvm_host.h"
+#include "uvm_race.h"
 
 #define DATA_BYTES (4ull << 20)
 #define NSLOTS 4
@@ -55,6 +57,57 @@ static uint32_t pick(uint32_t n) {
     state ^= state >> 7;
     state ^= state << 17;
     return (uint32_t)((state >> 11) % n);
+}
+
+static uint64_t logged, found_shared;
+
+/* A race area on the heap, each table exactly as large as it has to be. */
+static struct uvm_race *race_area(void) {
+    const uint64_t frames = (pm.size - uvm_data_offset(&pm)) >> UVM_PAGE_SHIFT;
+    const uint64_t sizes[] = {
+        frames * sizeof(uint64_t),
+        UVM_RACE_PAGES * sizeof(uint64_t),
+        UVM_RACE_WORDS * sizeof(struct uvm_race_word),
+        UVM_RACE_ACTIVE * sizeof(struct uvm_race_active),
+        UVM_RACE_SLOTS * sizeof(struct uvm_race_slot),
+        UVM_RACE_EVENTS * sizeof(struct uvm_race_event),
+    };
+    uint64_t at[6], size = sizeof(struct uvm_race);
+    for (int i = 0; i < 6; i++) {
+        at[i] = size = (size + 15) & ~15ull;
+        size += sizes[i];
+    }
+    struct uvm_race *race = calloc(1, size);
+    if (!race)
+        exit(1);
+    race->owner_at = at[0];
+    race->pages_at = at[1];
+    race->words_at = at[2];
+    race->active_at = at[3];
+    race->slots_at = at[4];
+    race->events_at = at[5];
+    race->data_offset = uvm_data_offset(&pm);
+    return race;
+}
+
+/* A new execution; somebody else's call; some more words are active. */
+static void watch(void) {
+    struct uvm_race *race = pm.race;
+    logged += race->events;
+    found_shared += race->shared;
+    if (pick(20) == 0)
+        uvm_race_begin(race, pick(3), (pm.size - race->data_offset) >> UVM_PAGE_SHIFT);
+    race->actor = pick(NSLOTS + 1);
+    race->actor_ip = pick(100);
+    struct uvm_race_slot *slots = (void *)((uint8_t *)race + race->slots_at);
+    for (uint32_t i = 0; i < NSLOTS; i++)
+        slots[i].task = (uint16_t)i;
+    uint64_t word = (region[pick(2)] >> 3) + pick(PAGES * 512); /* the others are for sharing */
+    for (uint32_t n = pick(80); n > 0; n--)
+        CHECK(uvm_race_set_word(race, word + n, UVM_WORD_ACTIVE) == 0 ||
+              race->active_count == UVM_RACE_ACTIVE / 2);
+    if (pick(10) == 0)
+        uvm_race_relist(race);
 }
 
 static uint64_t page_address(uint32_t r, uint32_t page) {
@@ -155,11 +208,17 @@ static void copies(uint32_t m, uint32_t r, uint32_t page, uint32_t n) {
     uint8_t *buffer = malloc(bytes);
     int found;
     memset(buffer, 0x5a, bytes);
+    if (pm.race)
+        watch();
     uint64_t done = uvm_copy_to_user(&pm, pgd[m], addr, buffer, bytes);
     CHECK(done == UVM_PAGE_SIZE * (uint64_t)reach(m, r, page, n, RW, UVM_PTE_A | UVM_PTE_D));
     uint64_t readable =
         UVM_PAGE_SIZE * (uint64_t)reach(m, r, page, n, UVM_PTE_P | UVM_PTE_U, UVM_PTE_A);
     CHECK(uvm_copy_from_user(&pm, pgd[m], buffer, addr, bytes) == readable);
+    const uint32_t events = pm.race ? pm.race->events : 0;
+    CHECK(uvm_poke_user(&pm, pgd[m], addr, buffer, done) == done);
+    CHECK(uvm_peek_user(&pm, pgd[m], buffer, addr, bytes) == readable);
+    CHECK(!pm.race || pm.race->events == events);
     CHECK(uvm_clear_user(&pm, pgd[m], addr, done ? 3 : 0) == (done ? 3 : 0));
     CHECK(uvm_strncpy_from_user(&pm, pgd[m], buffer, addr, done, &found) == (done ? 1 : 0));
     CHECK(found == (done != 0));
@@ -220,6 +279,7 @@ static void begin(unsigned number) {
 
 static void faithful(unsigned number) {
     begin(number);
+    pm.race = number % 2 ? race_area() : NULL;
     for (step = 0; step < STEPS; step++) {
         operate();
         if (step % 500 == 0)
@@ -234,6 +294,9 @@ static void faithful(unsigned number) {
     compare();
     for (uint32_t zone = 0; zone < UVM_ZONES; zone++)
         CHECK(uvm_frames_free(&pm, zone) == uvm_frames_total(&pm, zone));
+    CHECK(!pm.race || (logged > 0 && found_shared > 0));
+    free(pm.race);
+    pm.race = NULL;
     free(pm.base);
 }
 

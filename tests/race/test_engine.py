@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from uvm_async.race import engine as engine_module
 from uvm_async.race.engine import Engine, Limits, NoThreads, Target
 from uvm_async.race.explore import Options, explore, replay
 from uvm_async.race.machine import ControlledMachine
-from uvm_async.race.model import Result, Schedule
+from uvm_async.race.model import Kind, Result, Schedule
 from uvm_async.race.session import Checks, Session
 
 pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine, pytest.mark.many_traps]
@@ -152,6 +153,30 @@ async def test_memory_does_not_grow(tmp_path: Path, guests: Builder) -> None:
 
 
 # -- ends
+
+
+@pytest.mark.parametrize(("name", "writes"), [("kernel_reads", False), ("kernel_writes", True)])
+async def test_what_a_call_copies_is_an_access_of_its_task(
+    tmp_path: Path, name: str, writes: bool
+) -> None:
+    async with Session(example(name, tmp_path), strategy="random", seed=1) as session:
+        copies = []
+        for _ in range(20):
+            result = await session.next()
+            log = session.engine.machine.area.log(session.engine.machine.controlled.calls)
+            copies += [
+                (event, after, before)
+                for (before, _), (event, after) in itertools.pairwise(log)
+                if event.by_kernel and event.writes == writes
+            ]
+    assert result.steps and copies
+    for event, after, before in copies:
+        assert before.kind in (Kind.CALL, Kind.RETURN) and before.task == event.task
+        assert before.call in ("read", "write") and event.ip == before.ip
+        if writes:
+            assert (event.size, event.value, after) == (4, 3, 0)
+        else:
+            assert event.size == 16 and event.value == after
 
 
 async def test_program_without_threads_is_told(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class Script:
             more.get("ip", 0x1000 + len(self.steps)),
             locked=bool(more.get("locked", 0)),
             value=before,
+            by_kernel=bool(more.get("by_kernel", 0)),
         )
         if after is not None:
             self.memory[addr] = after
@@ -238,6 +239,28 @@ def test_a_pipe_orders(script: Script) -> None:
     script.read(2, X, ip=0x10)
     script.write(2, X, 2, ip=0x10)
     assert script.races() == []
+
+
+def test_what_a_call_copies_is_ordered_with_the_call(script: Script) -> None:
+    script.call(1, "write")
+    script.read(1, X, size=8, ip=LIBC + 1, by_kernel=1)
+    script.call(2, "read")
+    script.back(2, "read")
+    script.write(2, Y, 1, size=8, ip=LIBC + 2, by_kernel=1)
+    script.write(2, X, 2, size=8)  # the writer's copy of X was before its release
+    script.call(2, "write")
+    script.call(1, "read")
+    script.back(1, "read")
+    script.read(1, Y, size=8)
+    assert not script.races()
+
+
+def test_what_a_call_copies_races_though_the_call_stands_in_the_library(script: Script) -> None:
+    script.write(2, X, 1, size=8)
+    script.call(1, "write")
+    script.read(1, X, size=16, ip=LIBC + 1, by_kernel=1)
+    script.write(2, X, 2, size=8)
+    assert script.accused() == [(0, 2, Verdict.DATA_RACE), (2, 3, Verdict.DATA_RACE)]
 
 
 def test_processes_have_memory_of_their_own(script: Script) -> None:

@@ -125,9 +125,10 @@ async def _lower_stack(task: Task, args: CloneArgs) -> None:
     vma = task.mm.find(lower)
     if vma is None or not vma.start <= lower - 4 * gap or args.stack > vma.end:
         return
-    top = task.mm.copy_from_user_atomic(args.stack, min(STACK_TOP_BYTES, vma.end - args.stack))
-    if top:
-        await task.mm.copy_to_user(lower, top)
+    top = task.mm.peek(args.stack, min(STACK_TOP_BYTES, vma.end - args.stack))
+    await task.mm.fault_in(lower, len(top), write=True)
+    if task.mm.poke(lower, top) < len(top):
+        raise Errno.EFAULT
     args.stack = lower
 
 

@@ -444,7 +444,7 @@ class Kernel(Entity):
         False if the instruction is another one."""
         u64 = self.physmem.u64
         regs = stub.regs
-        code = task.mm.copy_from_user_atomic(u64[regs + r.RIP], 3)
+        code = task.mm.peek(u64[regs + r.RIP], 3)
         if code[:2] != RDTSC and code != RDTSCP:
             return False
         now = self.clock.monotonic_ns()

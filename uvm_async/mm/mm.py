@@ -350,6 +350,23 @@ class Mm(Entity):
         data: bytes = frames.scratch_view[:count]
         return data
 
+    def peek(self, addr: int, length: int) -> bytes:
+        """As `copy_from_user_atomic`, for what the kernel wants to know for itself: not an access
+        of any task's."""
+        if not 0 <= addr < TASK_SIZE:
+            return b""
+        frames = self.frames
+        length = min(length, SCRATCH_BYTES)
+        count = lib.uvm_peek_user(frames.pm, self.pgd, frames.scratch, addr, length)
+        data: bytes = frames.scratch_view[:count]
+        return data
+
+    def poke(self, addr: int, data: bytes) -> int:
+        """As `copy_to_user_atomic`, with the same difference."""
+        if not 0 <= addr < TASK_SIZE:
+            return 0
+        return int(lib.uvm_poke_user(self.frames.pm, self.pgd, addr, data, len(data)))
+
     async def copy_to_user(self, addr: int, data: bytes) -> None:
         """Store all of `data`. Raises EFAULT (what was mapped before the fault is stored)."""
         if not 0 <= addr < TASK_SIZE:  # a sum of the guest's numbers need not fit 64 bits

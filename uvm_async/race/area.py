@@ -22,8 +22,9 @@ __all__ = ["AREA_BYTES", "NEVER", "RaceArea", "Summary"]
 
 NEVER: Final = (1 << 64) - 1
 EVENT: Final = struct.Struct("<QQQQIHBB")
-LOCKED, AFTER_KNOWN = 0x80, 0x40
-KIND_MASK: Final = 0x3F
+LOCKED, AFTER_KNOWN = int(lib.UVM_EVENT_LOCKED), int(lib.UVM_EVENT_SETTLED)
+BY_KERNEL: Final = int(lib.UVM_EVENT_KERNEL)
+KIND_MASK: Final = 0xFF & ~(LOCKED | AFTER_KNOWN | BY_KERNEL)
 VALUE_AT: Final = int(ffi.offsetof("struct uvm_race_event", "value"))
 TASK_AT: Final = int(ffi.offsetof("struct uvm_race_event", "task"))
 KIND_AT: Final = int(ffi.offsetof("struct uvm_race_event", "kind"))
@@ -83,6 +84,7 @@ class RaceArea:
         if at > self.size:
             raise MachineError("a controlled machine may not have that much memory")
         race.data_offset = physmem.data_offset
+        physmem.handle.race = race
         race.ask_at = NEVER
         race.code_count = 1
         self.code = int(race.code_at)
@@ -110,6 +112,12 @@ class RaceArea:
     def set_task(self, slot: int, task: int) -> None:
         """The stub of `slot` runs task number `task` from now on."""
         self._slots[slot].task = task
+
+    def works_for(self, slot: int, ip: int) -> None:
+        """What the kernel copies from now on is accessed by the task of `slot`, whose call stands
+        at `ip`."""
+        self.race.actor = slot + 1
+        self.race.actor_ip = ip
 
     def begins_anew(self, slot: int) -> None:
         """The instruction that the task of `slot` is about to run, it runs from its beginning."""
@@ -274,7 +282,9 @@ class RaceArea:
         for ip, addr, value, after, _, task, kind, size in EVENT.iter_unpack(
             self.physmem.bytes[at:end]
         ):
-            what = Kind(kind & ~(LOCKED | AFTER_KNOWN))
+            what = Kind(kind & KIND_MASK)
             call = names.get(value & 0xFFFF, "") if what in (Kind.CALL, Kind.RETURN) else ""
-            event = Event(task, what, addr, size, ip, call, bool(kind & LOCKED), value)
+            event = Event(
+                task, what, addr, size, ip, call, bool(kind & LOCKED), value, bool(kind & BY_KERNEL)
+            )
             yield event, after if kind & AFTER_KNOWN else None

@@ -187,6 +187,7 @@ class Controlled(Policy):
             return False
         u64, regs = physmem.u64, stub.regs
         nr = u64[regs + r.RAX] & 0xFFFFFFFF
+        self.area.works_for(stub.slot, u64[regs + r.RIP])
         if nr in BIRTHS and self._birth(task, stub):
             return False
         if not self.born:
@@ -449,7 +450,9 @@ class Controlled(Policy):
         self.woken = None
         self.last = self.numbers[task]
         if task.stub is not None:
-            self.area.set_task(task.stub.slot, self.last)
-            self.area.rested(task.stub.slot)
+            slot = task.stub.slot
+            self.area.set_task(slot, self.last)
+            self.area.rested(slot)
+            self.area.works_for(slot, self.in_call.get(task, (0, 0, 0))[2])
         if event is not None and not event.is_access:
             self.area.note(event)

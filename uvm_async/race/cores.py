@@ -40,7 +40,7 @@ def dump(engine: Engine, path: str, process: Process, first: Task | None, signo:
     def read(addr: int, size: int) -> bytes:
         """Page by page: those that nobody has touched are zeros."""
         return b"".join(
-            mm.copy_from_user_atomic(page, PAGE_SIZE).ljust(PAGE_SIZE, b"\0")
+            mm.peek(page, PAGE_SIZE).ljust(PAGE_SIZE, b"\0")
             for page in range(addr, addr + size, PAGE_SIZE)
         )
 

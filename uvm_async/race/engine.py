@@ -394,7 +394,7 @@ class Engine:
         stub = task.stub
         assert stub is not None
         ip = task.kernel.physmem.u64[stub.regs + r.RIP]
-        code = task.mm.copy_from_user_atomic(ip, MAX_BYTES)
+        code = task.mm.peek(ip, MAX_BYTES)
         area = self.machine.area
         number = int(area.race.code_count)
         user = self.granularity == "all" or not self._is_library(task, ip)
@@ -411,12 +411,12 @@ class Engine:
         if stub is None or (event.is_access and not self._is_library(task, event.ip)):
             return
         sp = task.kernel.physmem.u64[stub.regs + r.RSP]
-        stack = task.mm.copy_from_user_atomic(sp, CALLER_STACK_BYTES)
+        stack = task.mm.peek(sp, CALLER_STACK_BYTES)
         for at in range(0, len(stack) - 7, 8):
             ip = int.from_bytes(stack[at : at + 8], "little")
             if not self.sources.file_at(ip - 1) or self.sources.is_library(ip - 1):
                 continue
-            if ends_with_call(task.mm.copy_from_user_atomic(ip - MAX_CALL_BYTES, MAX_CALL_BYTES)):
+            if ends_with_call(task.mm.peek(ip - MAX_CALL_BYTES, MAX_CALL_BYTES)):
                 self.callers.append((event, ip))
                 return
 
@@ -463,7 +463,7 @@ class Engine:
     def _look_up(self, task: Task) -> None:
         self.maps = mappings_of(task)
         self.sources = Sources(self.maps)
-        self._strings = string_ranges(self.maps, task.mm.copy_from_user_atomic)
+        self._strings = string_ranges(self.maps, task.mm.peek)
 
     def refused(self, task: Task, addr: int) -> None:
         stub = task.stub

@@ -11,6 +11,9 @@ an atomic, orders nothing:
 - the two halves of an instruction that reads and writes memory without `lock`;
 - an access of more than 8 bytes, or one that is not aligned.
 
+What the kernel copies for a call belongs to that call: it comes after what the call waited for, and
+before what the call lets go on, wherever in the recording it stands.
+
 From this follow three verdicts:
 
 DATA_RACE     unordered, and one of the two is certainly no atomic.
@@ -144,6 +147,8 @@ class _Detector:
         self._birth: dict[int, tuple[int, int]] = {}
         self._joined: dict[int, set[int]] = {}
         self._latest: dict[int, Event] = {}
+        self._called_at: dict[int, int] = {}
+        """task -> its own time when it last entered a call or came back from one"""
         self._edges: dict[int, list[int]] = {}
         self._at_step: dict[int, Clock] = {}
         self._found: dict[tuple[object, ...], Race] = {}
@@ -166,6 +171,7 @@ class _Detector:
             if event.is_access:
                 self._access(at, step, clock)
             else:
+                self._called_at[event.task] = clock[event.task]
                 self._call(event, clock)
             self._latest[event.task] = event
             if at in self._sources:
@@ -211,7 +217,7 @@ class _Detector:
     def _access(self, at: int, step: Step, clock: Clock) -> None:
         event = step.event
         space = self._space(event)
-        trusted = self._is_library(event.ip)
+        trusted = self._trusts(event)
         may_be_atomic = event.locked or trusted or (at not in self._halves and fits(event))
         cells = [
             self._bytes.setdefault((space, byte), _Byte())
@@ -228,6 +234,10 @@ class _Detector:
                 _join(clock, cell.released)
         self._remember(at, event, cells, clock, may_be_atomic)
         self._remember_value(step, space)
+
+    def _trusts(self, event: Event) -> bool:
+        """Is it the library's own affair? A call's copies are not, wherever the call stands."""
+        return not event.by_kernel and self._is_library(event.ip)
 
     def _judge(
         self, at: int, event: Event, cells: list[_Byte], clock: Clock, may_be_atomic: bool
@@ -252,7 +262,7 @@ class _Detector:
         self, other: int, at: int, event: Event, cells: list[_Byte], may_be_atomic: bool
     ) -> Verdict:
         first = self._steps[other].event
-        if self._is_library(first.ip):
+        if self._trusts(first):
             return Verdict.UNORDERED
         if not may_be_atomic or not (first.locked or (other not in self._halves and fits(first))):
             return Verdict.DATA_RACE
@@ -291,7 +301,7 @@ class _Detector:
         self, at: int, event: Event, cells: list[_Byte], clock: Clock, may_be_atomic: bool
     ) -> None:
         task = event.task
-        now = clock[task]
+        now = self._called_at.get(task, clock[task]) if event.by_kernel else clock[task]
         step = self._steps[at]
         changes = event.writes and not (
             event.kind == Kind.UPDATE and step.after is not None and step.after == event.value

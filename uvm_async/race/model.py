@@ -56,6 +56,9 @@ class Event:
     locked: bool = False
     value: int = 0
     """What stood at `addr` just before, up to 8 bytes little-endian."""
+    by_kernel: bool = False
+    """An access that a call makes for the task; `ip` is the call's. It happens with its call, at
+    whose choice point the order of the two is chosen."""
 
     @property
     def is_access(self) -> bool:

@@ -68,6 +68,8 @@ def unlocked_updates(steps: Sequence[Step]) -> frozenset[int]:
     latest: dict[int, int] = {}
     for at, step in enumerate(steps):
         event = step.event
+        if event.by_kernel:
+            continue
         if event.kind == Kind.UPDATE and not event.locked:
             halves.add(at)
         before = latest.get(event.task)
@@ -88,6 +90,8 @@ def means_of_synchronisation(
     reads: dict[int, dict[tuple[int, int], int]] = {}
     for step in steps:
         event = step.event
+        if event.by_kernel:
+            continue
         sleeps = event.kind == Kind.CALL and event.call == "futex"
         if sleeps or event.locked or (event.is_access and is_library(event.ip)):
             words.update(event.objects)

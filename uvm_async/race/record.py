@@ -57,12 +57,18 @@ def _steps(engine: Engine) -> list[Step]:
     for event, ip in engine.callers:
         callers.setdefault((event.task, event.ip, event.addr, event.kind), []).append(ip)
     steps = []
+    calling: dict[int, int] = {}
     for event, after in engine.machine.area.log(engine.machine.controlled.calls):
         kind = Kind.READ if event.kind is Kind.WRITE else event.kind
         waiting = callers.get((event.task, event.ip, event.addr, event.kind)) or callers.get(
             (event.task, event.ip, event.addr, kind)
         )
-        steps.append(Step(event, after, user_ip=waiting.pop(0) if waiting else 0))
+        user_ip = waiting.pop(0) if waiting else 0
+        if event.by_kernel:
+            user_ip = calling.get(event.task, 0)
+        elif event.kind is Kind.CALL:
+            calling[event.task] = user_ip
+        steps.append(Step(event, after, user_ip=user_ip))
     return steps
 
 
@@ -90,7 +96,7 @@ def _blocked(engine: Engine) -> list[Blocked]:
         nr, addr, ip = call if call is not None else (0, 0, 0)
         owner = None
         if isinstance(waiter, FutexWaiter) and addr:
-            word = task.mm.copy_from_user_atomic(addr + MUTEX_OWNER_OFFSET, 4)
+            word = task.mm.peek(addr + MUTEX_OWNER_OFFSET, 4)
             owner = tids.get(int.from_bytes(word, "little") & TID_MASK)
             if owner == number:
                 owner = None

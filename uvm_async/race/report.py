@@ -169,8 +169,8 @@ def _timeline(story: Story, trace: Trace, width: int) -> Iterator[Text]:
             yield _gap(item, layout, story)
             continue
         line = story.lines[item]
-        if line.switch and story.lines[item - 1].task in columns:
-            words = f" switch: thread {story.lines[item - 1].task} → thread {line.task} "
+        if line.switch and line.before in columns:
+            words = f" switch: thread {line.before} → thread {line.task} "
             lead = " " * (layout.number - 1) + "──" + words
             yield Text(_cut(lead + "─" * max(min(width, 100) - len(lead), 0), width), DIM)
         yield _row(line, columns[line.task], layout, story)

@@ -33,8 +33,8 @@ class Line:
     """Of the memory, for accesses and futexes."""
     addr: int = 0
     place: Place = field(default_factory=lambda: Place(0))
-    switch: bool = False
-    """Another task ran before."""
+    before: int = 0
+    """The task that ran before."""
     origin: int | None = None
     """For what reads: the step that wrote the value; None: it stood there at the start."""
     racing: list[int] = field(default_factory=list)
@@ -44,6 +44,11 @@ class Line:
     woken_by: int | None = None
     weight: int = 0
     """How much it matters: 0 (repetition) to 3 (it races, or ends something)."""
+
+    @property
+    def switch(self) -> bool:
+        """Another task ran before."""
+        return self.before != self.task
 
 
 @dataclass(slots=True)
@@ -213,7 +218,7 @@ def _line(at: int, step: Step, trace: Trace, sources: Sources) -> Line:
         name=name,
         addr=event.addr,
         place=sources.place(ip) if ip else Place(0),
-        switch=at > 0 and trace.steps[at - 1].event.task != event.task,
+        before=trace.before(at),
     )
 
 
@@ -221,6 +226,8 @@ def _action(step: Step, name: str, trace: Trace, sources: Sources) -> str:
     event = step.event
     before = show_value(event.value, event.size)
     after = "?" if step.after is None else show_value(step.after, event.size)
+    if event.by_kernel:
+        name = f"{name} by its call"
     match event.kind:
         case Kind.READ:
             return f"reads {name} = {before}"
@@ -316,6 +323,8 @@ def _race_text(race: Race, sources: Sources) -> str:
     def side(event: Event, step: int) -> str:
         verb = {Kind.READ: "reads", Kind.WRITE: "writes"}.get(event.kind, "updates")
         where = sources.place(event.ip).where if event.ip else "?"
+        if event.by_kernel:
+            verb += " by its call"
         return f"thread {event.task} {verb} at {where} (step {step})"
 
     addr = max(race.first.addr, race.second.addr)

@@ -113,8 +113,12 @@ class Trace:
     @property
     def switches(self) -> list[int]:
         """Steps before which another task ran."""
-        tasks = [step.event.task for step in self.steps]
-        return [at for at in range(1, len(tasks)) if tasks[at] != tasks[at - 1]]
+        return [at for at, step in enumerate(self.steps) if step.event.task != self.before(at)]
+
+    def before(self, at: int) -> int:
+        """The task that ran before step `at`: before the first, the main thread did, which is
+        about to start another."""
+        return self.steps[at - 1].event.task if at else 0
 
     def thread(self, number: int) -> Thread:
         """The thread of that number; a blank one if nothing was recorded of it."""
