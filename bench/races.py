@@ -1,221 +1,139 @@
 """Figures of race exploration, kept as JSON.
 
-    python bench/races.py [--json FILE] [--rounds N] [--part access|rate|finding]... [--seeds N]
+    python bench/races.py [--part PART]... [--json FILE [--resume]] [--programs NAME,...] ...
 
 access   a watched access without a switch, beside a bare fault (SIGSEGV in and out, C)
 rate     executions a second on one core, small static pthread programs, whole kernel
-finding  schedules and seconds to the first failure, for each example program and strategy,
-         medians of --seeds seeds; beside running it on the host again and again
+finding  schedules and seconds to the first failure, for each example program, strategy and seed
+peers    what finds them on the host: plain stress, rr --chaos, Helgrind, ThreadSanitizer
+twins    each right example, and the larger ones, under 10,000 schedules, on all CPUs
+repeats  each wrong example: 100 replays of its failure, and 100 sessions with one seed
 
-Stub and loop are kept on one CPU.  Takes minutes; `finding` with 20 seeds an hour or two.
+Without --part: access and rate; the others take hours.  They go over programs, write FILE after
+each figure, and with --resume go on where it ends.  Two that share FILE (each begun with --resume,
+each with some of the programs, under `taskset`) measure twice as fast.
+
+The status is 1 if a right twin fails, if a failure does not repeat, or if something could not be
+measured; 2 if the options are wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "tests" / "race")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-import programs  # noqa: E402
+from racing import cost  # noqa: E402
+from racing.examples import chosen  # noqa: E402
+from racing.finding import STRATEGIES, finding  # noqa: E402
+from racing.ledger import Ledger, Table, laid_out  # noqa: E402
+from racing.peers import peers  # noqa: E402
+from racing.repeats import repeats  # noqa: E402
+from racing.twins import twins  # noqa: E402
 
-from uvm_async.bench.host import facts  # noqa: E402
-from uvm_async.race.engine import Target  # noqa: E402
-from uvm_async.race.session import Session  # noqa: E402
+from uvm_async.errors import UsageError  # noqa: E402
+from uvm_async.race.strategies import make_strategy  # noqa: E402
 
-STRATEGIES = ("random", "pct", "pos", "surw", "rff", "delay", "preemption", "mix")
-CAP = 1_000
-"""Schedules after which a search is given up."""
-STRESS_RUNS = 200
-ACCESSES = 100_000
-FAULTS = 200_000
-
-
-class Forever:
-    """Whoever runs goes on, unasked."""
-
-    def choose(self, point: Any) -> int:
-        """Nobody is made to give way."""
-        return int(point.current if point.current is not None else point.enabled[0])
-
-    def lease(self) -> int:
-        """For as long as it likes."""
-        return 1 << 30
+ALONE = {"access": cost.access, "rate": cost.rate}
+"""Parts without programs."""
+TABLES = ("finding", "peers", "twins", "repeats")
 
 
-def compiled(name: str, directory: Path) -> str:
-    """A program of guests/, static."""
-    out = directory / name
-    source = HERE / "guests" / f"{name}.c"
-    subprocess.run(["gcc", "-O1", "-static", "-pthread", "-o", out, source], check=True)
-    return str(out)
+SECONDS = 60.0
+"""Of one search; of one tool and program."""
 
 
-async def timed(session: Session, mode: str = "listed") -> tuple[float, int]:
-    """Seconds of one execution, and accesses that were watched in it."""
-    start = time.perf_counter()
-    await session.engine.execute(Forever(), mode=mode)
-    return time.perf_counter() - start, int(session.engine.machine.area.race.watched)
+def table(part: str, options: argparse.Namespace, directory: Path) -> Table:
+    """A part that goes over programs, within the bounds that were given, or its own."""
+    schedules, seconds, runs = options.schedules, options.seconds, options.runs
+    if part == "finding":
+        return finding(
+            directory, tuple(options.strategies), seeds=options.seeds,
+            schedules=schedules or 1_000, seconds=seconds or SECONDS,
+        )  # fmt: skip
+    if part == "peers":
+        return peers(directory, runs=runs or 20, seconds=seconds or SECONDS)
+    if part == "twins":
+        jobs = options.jobs or len(os.sched_getaffinity(0))
+        return twins(directory, schedules=schedules or 10_000, seconds=seconds, jobs=jobs)
+    return repeats(directory, runs=runs or 100)
 
 
-async def access(directory: Path, rounds: int, seeds: int) -> dict[str, Any]:
-    """A watched access beside the bare fault, interleaved."""
-    bare = compiled("bare_fault", directory)
-    program = compiled("watched", directory)
-    ours: list[float] = []
-    floor: list[float] = []
-    async with (
-        Session(Target((program, "2", str(ACCESSES))), strategy="random") as many,
-        Session(Target((program, "2", "1")), strategy="random") as few,
-    ):
-        for session in (many, few):
-            for _ in range(2):
-                await timed(session, "all")
-                session.engine.learn()
-            session.engine.machine.area.relist()
-        for _ in range(rounds):
-            done = subprocess.run([bare, str(FAULTS)], capture_output=True, check=True)
-            floor.append(float(done.stdout))
-            long_s, accesses = await timed(many)
-            short_s, least = await timed(few)
-            ours.append((long_s - short_s) * 1e9 / (accesses - least))
-    ratio = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
-    return {
-        "watched_access_ns": round(statistics.median(ours), 1),
-        "bare_fault_ns": round(statistics.median(floor), 1),
-        "ratio": round(ratio, 3),
-        "wants": 1.15,
-    }
+async def run(options: argparse.Namespace, directory: Path) -> bool:
+    """All parts asked for; is all of it good?"""
+    for strategy in options.strategies:
+        make_strategy(strategy, 0)  # a bad name is told at once
+    ledger = Ledger(options.json, resume=options.resume)
+    good = True
+    for part in options.part:
+        if part in TABLES:
+            programs = chosen(options.programs, larger=part == "twins")
+            good &= await ledger.fill(part, table(part, options, directory), programs)
+        elif not ledger.has(part):
+            ledger.keep(part, await ALONE[part](directory, options.rounds))
+        print(part, laid_out(ledger.content[part]), flush=True)
+    return good
 
 
-async def rate(directory: Path, rounds: int, seeds: int) -> dict[str, Any]:
-    """Executions a second."""
-    program = compiled("watched", directory)
-    cases = {
-        "syscall": (("3", "3"), "syscall", "random:switch=0.1", 500),
-        "1000 accesses": (("2", "146"), "conflict", "random:switch=0.02", 150),
-    }
-    found: dict[str, Any] = {}
-    for name, (words, granularity, strategy, wants) in cases.items():
-        async with Session(
-            Target((program, *words)),
-            strategy=strategy,
-            granularity=granularity,
-            share_loop=False,
-        ) as session:
-            for _ in range(20):
-                await session.next()
-            rates = []
-            for _ in range(rounds):
-                start = time.perf_counter()
-                for _ in range(100):
-                    await session.next()
-                rates.append(100 / (time.perf_counter() - start))
-            machine = session.engine.machine
-            found[name] = {
-                "executions_per_s": round(statistics.median(rates)),
-                "best": round(max(rates)),
-                "calls": machine.kernel.sched.traps,
-                "watched_accesses": int(machine.area.race.watched),
-                "wants": wants,
-            }
-    return found
+def names(text: str) -> list[str]:
+    """ "a,b" """
+    return [name for name in text.split(",") if name]
 
 
-async def first_failure(program: str, strategy: str, seed: int) -> tuple[int | None, float]:
-    """Schedules and seconds until it fails; None: not within CAP."""
-    start = time.perf_counter()
-    async with Session(
-        Target((program,)), strategy=strategy, seed=seed, share_loop=False
-    ) as session:
-        for _ in range(CAP):
-            result = await session.next()
-            if result.failure:
-                return session.executions, time.perf_counter() - start
-            if session.finished:
-                break
-    return None, time.perf_counter() - start
-
-
-def stress(program: str) -> dict[str, Any]:
-    """Run it on the host, as it is."""
-    failures = 0
-    start = time.perf_counter()
-    for _ in range(STRESS_RUNS):
-        try:
-            done = subprocess.run([program], capture_output=True, timeout=2, check=False)
-            failures += done.returncode != 0
-        except subprocess.TimeoutExpired:
-            failures += 1
-        if time.perf_counter() - start > 20:
-            break
-    return {"failures": failures, "runs": STRESS_RUNS, "s": round(time.perf_counter() - start, 2)}
-
-
-async def finding(directory: Path, rounds: int, seeds: int) -> dict[str, Any]:
-    """Schedules to the first failure."""
-    found: dict[str, Any] = {}
-    for program in programs.all_programs():
-        built = str(programs.build(program, fixed=False, directory=directory))
-        row: dict[str, Any] = {"stress": stress(built)}
-        for strategy in STRATEGIES:
-            outcomes = [await first_failure(built, strategy, seed) for seed in range(seeds)]
-            counts = sorted(n if n is not None else CAP + 1 for n, _ in outcomes)
-            row[strategy] = {
-                "schedules": statistics.median(counts),
-                "s": round(statistics.median(s for _, s in outcomes), 3),
-                "missed": sum(n is None for n, _ in outcomes),
-            }
-        found[program.name] = row
-        line = " ".join(f"{s}={row[s]['schedules']:g}" for s in STRATEGIES)
-        print(f"{program.name:24} {line}", file=sys.stderr, flush=True)
-    return found
-
-
-PARTS: dict[str, Callable[[Path, int, int], Awaitable[dict[str, Any]]]] = {
-    "access": access,
-    "rate": rate,
-    "finding": finding,
-}
-
-
-async def run(parts: list[str], rounds: int, seeds: int) -> dict[str, Any]:
-    """All parts asked for."""
-    results: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as directory:
-        for part in parts:
-            results[part] = await PARTS[part](Path(directory), rounds, seeds)
-            print(part, json.dumps(results[part], indent=1), flush=True)
-    return results
-
-
-def main() -> None:
-    """See the module's docstring."""
+def arguments() -> argparse.Namespace:
+    """Of the command."""
     parser = argparse.ArgumentParser(description="Figures of race exploration.")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--part", action="append", choices=sorted(PARTS))
+    parser.add_argument("--part", action="append", choices=[*ALONE, *TABLES])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="written after each figure")
+    parser.add_argument("--resume", action="store_true", help="go on with what is in FILE")
+    parser.add_argument("--rounds", type=int, default=9, help="of access and rate")
+    parser.add_argument("--programs", type=names, default=[], metavar="NAME,...")
+    parser.add_argument(
+        "--strategies", type=names, default=list(STRATEGIES), metavar="NAME,...", help="of finding"
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="of finding: searches with each")
+    parser.add_argument("--schedules", type=int, help="of finding (1,000) and twins (10,000)")
+    parser.add_argument(
+        "--seconds", type=float,
+        help="at most: of finding a search (60), of peers a tool and twin (60), of twins a program",
+    )  # fmt: skip
+    parser.add_argument("--runs", type=int, help="of peers (20) and repeats (100)")
+    parser.add_argument("--jobs", type=int, help="of twins: processes (one for each CPU)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR",
+        help="build programs in a new folder there, and leave it with the replay files",
+    )  # fmt: skip
     options = parser.parse_args()
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        results = runner.run(run(options.part or list(PARTS), options.rounds, options.seeds))
-    if options.json is not None:
-        options.json.write_text(json.dumps({"host": facts(), **results}, indent=1) + "\n")
+    options.part = options.part or list(ALONE)
+    if options.resume and options.json is None:
+        parser.error("--resume needs --json")
+    return options
+
+
+def main() -> int:
+    """See the module's docstring."""
+    options = arguments()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            if options.keep is not None:
+                directory = tempfile.mkdtemp(prefix="races-", dir=options.keep)
+                return 0 if runner.run(run(options, Path(directory))) else 1
+            with tempfile.TemporaryDirectory(prefix="races-") as directory:
+                return 0 if runner.run(run(options, Path(directory))) else 1
+    except KeyboardInterrupt:
+        return 130  # what has been measured is kept
+    except UsageError as error:
+        print(f"races.py: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
