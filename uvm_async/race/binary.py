@@ -32,6 +32,7 @@ __all__ = ["Binary", "Symbol", "is_library_file"]
 FUNC, OBJECT, FILE, IFUNC = 2, 1, 4, 10
 SHN_UNDEF: Final = 0
 SHN_LORESERVE: Final = 0xFF00
+SHF_EXECINSTR: Final = 4
 STRAIGHT_BYTES: Final = 256
 
 _LIBRARY_FILE: Final = re.compile(
@@ -278,7 +279,7 @@ class Binary:
         between: no call, no jump out? False where that takes more than a glance."""
         if not 0 < end - start <= STRAIGHT_BYTES:
             return False
-        code = self._code(start, end - start)
+        code = self.bytes_at(start, end - start)
         if len(code) != end - start:
             return False
         for instruction in Decoder(64, code, ip=start):
@@ -292,12 +293,20 @@ class Binary:
                     return False
         return True
 
-    def _code(self, addr: int, size: int) -> bytes:
+    def bytes_at(self, addr: int, size: int) -> bytes:
+        """What the file has there, at most `size` bytes; none if that is no part of it."""
         for offset, vaddr, in_file, _ in self.segments:
-            if vaddr <= addr and addr + size <= vaddr + in_file:
+            if vaddr <= addr < vaddr + in_file:
                 self._elf.stream.seek(offset + addr - vaddr)
-                return bytes(self._elf.stream.read(size))
+                return bytes(self._elf.stream.read(min(size, vaddr + in_file - addr)))
         return b""
+
+    def code(self) -> Iterator[tuple[int, bytes]]:
+        """Sections that are executed: address, bytes."""
+        section: Any
+        for section in self._elf.iter_sections():
+            if section["sh_flags"] & SHF_EXECINSTR and section["sh_type"] != "SHT_NOBITS":
+                yield section["sh_addr"], section.data()
 
     # -- whose code ------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from uvm_async.race.model import Event, Point, Result
 from uvm_async.race.rewind import MemoryRewind, ObjectRewind
 from uvm_async.race.sources import Mapping, Sources
 from uvm_async.race.strings import is_string_function, string_ranges
+from uvm_async.race.untamed import sets_gs
 from uvm_async.syscalls.numbers import X86_64
 from uvm_async.tty.stream import StreamOut
 
@@ -204,6 +205,11 @@ class Engine:
             raise UsageError(f"{self.target.args[0]} sets GS, which exploring needs for itself")
         self._stub = task.stub
         self._root = task.process
+        self._look_up(task)
+        if setter := sets_gs(self.sources):
+            raise UsageError(
+                f"{self.target.args[0]} sets GS ({setter}), which exploring needs for itself"
+            )
         for name, _ in process._streams._names:
             stream = kernel.roots[name]
             if isinstance(stream, StreamOut):
@@ -212,7 +218,6 @@ class Engine:
         kernel.on_exit = self._on_exit
         kernel.on_group_exit = self._on_group_exit
         machine._processes.clear()
-        self._look_up(task)
         machine.controlled.control_blocks.append(kernel.physmem.u64[task.stub.u64 + FS_BASE])
         self._frame = save_trap(kernel.physmem, task.stub)
         area = machine.area

@@ -25,6 +25,7 @@ from uvm_async.race.model import Profile, Result, Schedule
 from uvm_async.race.shrink import shrink
 from uvm_async.race.strategies import Strategy, make_strategy
 from uvm_async.race.strategies.replay import Replay
+from uvm_async.race.untamed import doubt
 
 __all__ = ["Checks", "Session", "load_predicate"]
 
@@ -38,7 +39,7 @@ MAX_INTERLEAVINGS: Final = 1_000_000
 MAX_EVENTS_FOR_PAIRS: Final = 2_000
 NOT_REPEATABLE: Final = (
     "the same schedule has not failed again: the program depends on something that is not "
-    "controlled (rdrand, cpuid, or a task that computed long without a trap)"
+    "controlled ({}or a task that computed long without a trap)"
 )
 
 Predicate = Callable[["Engine", Result], "str | None"]
@@ -146,9 +147,9 @@ class Session:
             and self.executions % LOOK_AGAIN == LOOK_AGAIN - 1
             and not self.strategy.systematic
         )
-        strategy = (
-            make_strategy("random", self.seed + self.executions) if profiling else self.strategy
-        )
+        strategy = self.strategy
+        if profiling and strategy.systematic:  # its words have to stand still
+            strategy = make_strategy("random", self.seed + self.executions)
         strategy.begin(self.profile)
         mode = "all" if profiling or look else "listed"
         result = await self._execute(strategy, mode)
@@ -278,7 +279,8 @@ class Session:
                 Replay(schedule), budget=budget,
             )  # fmt: skip
         if not shrunk.repeatable:
-            shrunk.result.detail = NOT_REPEATABLE
+            named = doubt(self.engine.sources)
+            shrunk.result.detail = NOT_REPEATABLE.format(f"{named}, " if named else "")
         failure = self.failure(shrunk.result, shrunk.schedule)
         failure.execution = execution
         return failure

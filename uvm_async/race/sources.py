@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from elftools.common.exceptions import ELFError
 
@@ -80,7 +81,6 @@ class Sources:
         self._mappings = sorted(mappings, key=lambda mapping: mapping.start)
         self._starts = [mapping.start for mapping in self._mappings]
         self._search = tuple(search)
-        self._modules: list[_Module] | None = None
         self._regions: list[tuple[int, int, str]] = []
         self._places: dict[int, Place] = {}
         self._names: dict[int, str] = {}
@@ -100,6 +100,10 @@ class Sources:
         """The file that is mapped there; "" if none is."""
         path = self._mapped_file(addr)
         return path if path.startswith("/") else ""
+
+    def files(self) -> list[tuple[Binary, int]]:
+        """The ELF files, each with what was added to the addresses that it was linked for."""
+        return [(module.binary, module.bias) for module in self._modules]
 
     def place(self, ip: int) -> Place:
         """What stands at the instruction at `ip`."""
@@ -204,9 +208,11 @@ class Sources:
         mapping = self._mapping(addr)
         return mapping.path if mapping is not None else ""
 
+    @cached_property
+    def _modules(self) -> list[_Module]:
+        return _load(self._mappings)
+
     def _module(self, addr: int) -> _Module | None:
-        if self._modules is None:
-            self._modules = _modules(self._mappings)
         return next((m for m in self._modules if m.low <= addr < m.high), None)
 
     def _lines(self, file: str) -> list[str]:
@@ -234,7 +240,7 @@ class Sources:
                 yield os.path.join(folder, *parts[first:])
 
 
-def _modules(mappings: Sequence[Mapping]) -> list[_Module]:
+def _load(mappings: Sequence[Mapping]) -> list[_Module]:
     by_path: dict[str, list[Mapping]] = {}
     for mapping in mappings:
         if mapping.path and not mapping.path.startswith("["):
