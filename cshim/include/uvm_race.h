@@ -182,7 +182,7 @@ struct uvm_race {
     uint32_t actor; /* slot + 1 of the task that the kernel works for; 0: nobody's accesses, */
     uint32_t page_count, active_count, insn_count, code_count;
     uint64_t actor_ip; /* and where that called it */
-    uint64_t changes; /* accesses that were no repetition, or left another value */
+    uint64_t changes; /* accesses to active words that were no repetition, or left another value */
     uint64_t watched; /* statistics: accesses run here, */
     uint64_t copied, emulated, stepped; /* how, */
     uint64_t taken, shared; /* pages first touched, pages found shared */

@@ -219,14 +219,16 @@ static uint64_t value_of(const struct operand *o) {
 }
 
 /* Has this task made the same access, with the same value, a moment ago?  Answers
- * how many in a row it has. */
-static uint32_t repeats(struct uvm_race_ring *ring, uint64_t ip, uint64_t addr, uint64_t value) {
-    uint64_t what = uvm_race_mix(uvm_race_mix(uvm_race_mix(1, ip), addr), value);
+ * how many in a row it has.  What counts as a change may not depend on what is
+ * watched besides: only active words do. */
+static uint32_t repeats(struct uvm_race_ring *ring, uint64_t ip, const struct operand *o,
+                        uint64_t value) {
+    uint64_t what = uvm_race_mix(uvm_race_mix(uvm_race_mix(1, ip), o->addr), value);
     for (unsigned i = 0; i < sizeof ring->recent / sizeof ring->recent[0]; i++)
         if (ring->recent[i] == what)
             return ++ring->repeats;
     ring->recent[ring->next++ % (sizeof ring->recent / sizeof ring->recent[0])] = what;
-    RACE->changes++;
+    RACE->changes += o->active;
     return ring->repeats = 0;
 }
 
@@ -241,7 +243,7 @@ static void point(const struct uvm_race_insn *insn, void *context, unsigned numb
         return;
     const uint32_t limit = RACE->spin_limit;
     const int event = o->active && (insn->flags & UVM_INSN_CHOICE);
-    uint32_t same = repeats(event ? &slot->events : &slot->others, insn->ip, o->addr, value);
+    uint32_t same = repeats(event ? &slot->events : &slot->others, insn->ip, o, value);
     int spin = limit && same >= (event ? limit : o->active ? 8 * limit : 100 * limit);
     if (!event && !spin)
         return;

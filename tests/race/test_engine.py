@@ -208,6 +208,27 @@ async def test_threads_that_spin_on_each_other_for_ever_are_a_livelock(guests: B
     assert [failure.why for failure in found] == ["livelock"]
 
 
+@pytest.mark.parametrize(
+    ("what", "strategy", "times", "limits"),
+    [
+        *(("spinlock", name, 40, Limits()) for name in ("surw", "pos", "rff", "pct", "preemption")),
+        ("computes", "mix", 3, Limits()),
+        ("cancelled", "mix", 3, Limits()),
+        ("long", "pct", 3, Limits(steps=1_000)),
+        ("bounded", "mix", 20, Limits()),
+    ],
+)
+async def test_right_program_ends_under_every_strategy(
+    guests: Builder, what: str, strategy: str, times: int, limits: Limits
+) -> None:
+    where = target(build_guest(guests, "fair"), what)
+    async with Session(where, strategy=strategy, seed=1, limits=limits) as session:
+        async for one in executions(session, times):
+            assert (one.failure, one.stdout) == ("", b"ended\n")
+    # Of 3,200 choice points.
+    assert what != "long" or session.profile.steps > limits.steps
+
+
 @pytest.mark.parametrize("what", ["flag", "page", "sleeper"])
 async def test_spin_on_a_word_nobody_else_has_touched_lets_others_run(
     guests: Builder, what: str

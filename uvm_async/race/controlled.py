@@ -6,6 +6,11 @@ lease says that the running task may go on.  What was chosen is written down in
 `switches` wherever it differs from the default: whoever runs goes on; if it
 cannot, the runnable task with the next higher number does, cyclically.
 
+Strategies may be unfair.  So whoever spins or computes stands behind the others
+(race/behind.py); and an execution that has passed `step_limit` choice points is no
+livelock yet: from there on all take turns, for several times as long, and only if
+that does not end it either it is one.
+
 Choice points are counted in one place, the race area's `step`, by the shim
 (accesses) and here (calls).  A choice exists only where two tasks can run; the
 points where only one can are counted too, since the shim does not know.
@@ -13,9 +18,9 @@ points where only one can are counted too, since the shim does not know.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
-from zlib import crc32
 
 from uvm_async._host import lib
 from uvm_async.arch import registers as r
@@ -29,7 +34,9 @@ from uvm_async.arch.stub import (
     TRAP_SYSCALL,
 )
 from uvm_async.race.area import NEVER
+from uvm_async.race.behind import Behind
 from uvm_async.race.model import Event, Kind, Point
+from uvm_async.race.strategies.base import successor
 from uvm_async.sched.clock import VirtualClock
 from uvm_async.sched.policies.base import Policy
 from uvm_async.sched.state import TaskState
@@ -49,7 +56,12 @@ SLEEPS: Final = frozenset({35, 230})
 BIRTHS: Final = frozenset({56, 57, 58, 435})
 """clone, fork, vfork, clone3"""
 EARLY_LIMIT: Final = 3
-VAIN_ROUNDS: Final = 50
+FAIR_TURN: Final = 50
+"""Choice points that a task passes in a row where all take turns,"""
+FAIR_PART: Final = 4
+"""and how many times as many as were the strategy's."""
+COMPUTES_S: Final = 0.3
+"""Seconds of the processor that a task may use between two choice points while others wait."""
 ALONE_STEPS: Final = 2_000
 """So many choice points after everybody else has ended, memory is watched no longer."""
 FOUND: Final = "found"
@@ -125,16 +137,15 @@ class Controlled(Policy):
         """Who has entered which call."""
         self.events_seen = 0
         self.born = False
-        self.watched_before = -1
+        self.stands: tuple[Task, int] | None = None
+        """Who was last seen to run without a trap, and at which step,"""
+        self.used_s = 0.0
+        """and what of the processor it had used then."""
         self.alone = 0
         """Choice points at which there was only one who could run,"""
         self.alone_from: int | None = None
         """and since when there is."""
-        self.vain = 0
-        """Questions of spinning tasks in a row between which nothing has changed."""
-        self.changes = 0
-        self.spinning: dict[Task, int] = {}
-        """Registers (a hash) that a spinning task stood there with."""
+        self.behind = Behind()
         self.looked_at = False
         """Whether something that did not trap has been looked at closely in this execution."""
         self.chooser: Chooser
@@ -187,6 +198,7 @@ class Controlled(Policy):
             return False
         u64, regs = physmem.u64, stub.regs
         nr = u64[regs + r.RAX] & 0xFFFFFFFF
+        self.behind.traps(task)
         self.area.works_for(stub.slot, u64[regs + r.RIP])
         if nr in BIRTHS and self._birth(task, stub):
             return False
@@ -267,6 +279,7 @@ class Controlled(Policy):
             self.area.calm()
             lib.uvm_stub_shootdown_all(stub.mailbox)
             return False
+        self.behind.traps(task)
         what = physmem.u64[stub.u64 + FAULT_ERROR]
         event = Event(
             self.numbers[task], Kind(what & 3), addr, what >> 8 & 0xFFFFFF,
@@ -294,16 +307,42 @@ class Controlled(Policy):
     def stuck(self, task: Task) -> bool:
         stub = task.stub
         race = self.area.race
-        if not self.born or stub is None or race.mode in (lib.UVM_RACE_OFF, lib.UVM_RACE_GREEDY):
+        if not self.born or stub is None:
             return False
-        progress = int(race.watched)
-        if progress == self.watched_before and not self.looked_at:
-            self.looked_at = True
-            self.area.watch_everything_of(stub.slot)
-            lib.uvm_stub_shootdown_all(stub.mailbox)
-            task.kernel.family.kick(stub, preempt=True)
-        self.watched_before = progress
+        used_s = _cpu_s(stub.pid)
+        before, self.stands = self.stands, (task, int(race.step))
+        if before != self.stands:
+            self.used_s = used_s
+        elif used_s - self.used_s > COMPUTES_S:
+            self.used_s = used_s
+            if self.looked_at or race.mode not in (lib.UVM_RACE_ALL, lib.UVM_RACE_LISTED):
+                self._computes(task, stub)
+            else:  # it may spin on something that nobody knew to be shared
+                self.looked_at = True
+                self.area.watch_everything_of(stub.slot)
+                lib.uvm_stub_shootdown_all(stub.mailbox)
+                task.kernel.family.kick(stub, preempt=True)
         return False
+
+    def preempt_point(self, task: Task) -> bool:
+        if not self.runnable or not self.behind.is_computing(task):
+            return False
+        step = int(self.area.race.step)
+        self.area.race.step = step + 1
+        self.pending[task] = Event(self.numbers[task], Kind.READ)  # nobody knows of what
+        self.chosen = self._choose(step, None)
+        return True
+
+    def _computes(self, task: Task, stub: Stub) -> None:
+        """`task` may never trap: others go on beside it, as on a real machine."""
+        if self.area.race.mode == lib.UVM_RACE_GREEDY:
+            self.area.calm()
+            lib.uvm_stub_shootdown_all(stub.mailbox)
+        if not self.runnable:
+            self._let_time_pass(task)
+        if self.runnable:
+            self.behind.computes(task)
+            task.kernel.family.kick(stub, preempt=True)
 
     def idle(self) -> None:
         if self.born and self.numbers:
@@ -313,12 +352,14 @@ class Controlled(Policy):
 
     def _asked(self, task: Task, event: Event, step: int, spins: bool) -> bool:
         """Should `task`, which stands before `event`, give way? Notes who runs instead."""
-        if step >= self.step_limit + self.alone and self.runnable:
+        if step >= (1 + FAIR_PART) * self.step_limit + self.alone and self.runnable:
             self.chooser.over("livelock")
             return False
-        if spins and self._in_vain(task):
-            self.chooser.over("livelock")
-            return False
+        if spins:
+            self.behind.spins(self.area, task)
+            if self._in_vain(task):
+                self.chooser.over("livelock")
+                return False
         if not self.runnable and not self._sleepers():  # no choice until somebody can run
             self._leave_alone(step)
             if step - (self.alone_from or 0) >= ALONE_STEPS and self._is_last(task):
@@ -339,45 +380,49 @@ class Controlled(Policy):
         return self._call_event(task, Kind.RETURN, call)
 
     def _in_vain(self, task: Task) -> bool:
-        """`task` spins. Does everybody, so that nothing can change any more? Said only of tasks
-        that stand there again and again with the same registers, while no shared memory changes."""
-        stub = task.stub
-        assert stub is not None
-        self.area.rested(stub.slot)
-        state = crc32(bytes(task.kernel.physmem.u64[stub.regs : stub.regs + r.EFLAGS]))
-        changes = int(self.area.race.changes)
-        if changes != self.changes or self.spinning.get(task) != state:
-            self.changes = changes
-            self.spinning[task] = state
-            self.vain = 0
-        self.vain += 1
-        if self.runnable and self.vain < VAIN_ROUNDS * (len(self.runnable) + 1):
+        """`task` spins. Does everybody, so that nothing can change any more?"""
+        vain = self.behind.in_vain([task, *self.runnable])
+        if (vain or not self.runnable) and self._let_time_pass(task):
             return False
+        return vain and task.kernel.may_jump()
+
+    def _let_time_pass(self, task: Task) -> bool:
+        """Up to the next timer, which may change something. False: there is none."""
         kernel = task.kernel
         deadline = kernel.timers.next_deadline_ns()
-        if deadline is not None and isinstance(kernel.clock, VirtualClock):
-            kernel.clock.advance_to(deadline)  # somebody who sleeps may change something
-            kernel.timers.expire(deadline)
-            self.vain = 0
+        if deadline is None or not isinstance(kernel.clock, VirtualClock):
             return False
-        return self.vain >= VAIN_ROUNDS * (len(self.runnable) + 1) and kernel.may_jump()
+        kernel.clock.advance_to(deadline)
+        kernel.timers.expire(deadline)
+        self.behind.time_passes()
+        return True
 
     def _choose(self, step: int, current: Task | None, *, spinner: Task | None = None) -> Task:
         numbers = self.numbers
-        candidates = {numbers[task]: task for task in self.runnable if task is not spinner}
+        able = [task for task in self.runnable if task is not spinner]
         if current is not None:
-            candidates[numbers[current]] = current
+            able.append(current)
         sleepers = self._sleepers()
         for task in sleepers:
-            candidates[numbers[task]] = task
+            able.append(task)
             self.pending[task] = self._return_of(task)
+        held = self.behind.any(self.area)
+        if held:
+            able = self.behind.leaves(able)
+            if current not in able:
+                current = None
+        candidates = {numbers[task]: task for task in able}
         enabled = tuple(sorted(candidates))
+        fair = step >= self.step_limit + self.alone
         if len(enabled) == 1:
             number = enabled[0]
-            if spinner is None:
+            if spinner is None and not held:
                 self._leave_alone(step)
             else:
                 self.area.race.ask_at = 0
+        elif fair:
+            number = successor(enabled, self.last)
+            self.area.race.ask_at = step + FAIR_TURN
         else:
             events, self.events_seen = self.events_seen, int(self.area.race.events)
             point = Point(
@@ -389,13 +434,9 @@ class Controlled(Policy):
                 self.last,
             )
             number = self.chooser.choose(point)
-            lease = self.chooser.lease()
+            lease = 0 if held else self.chooser.lease()
             self.area.race.ask_at = min(step + 1 + lease, self.step_limit + self.alone)
-        default = (
-            numbers[current]
-            if current is not None
-            else next((n for n in enabled if n > self.last), enabled[0])
-        )
+        default = numbers[current] if current is not None else successor(enabled, self.last)
         if number != default:
             self.switches[step] = number
         if current is not None and number != numbers[current]:
@@ -456,3 +497,8 @@ class Controlled(Policy):
             self.area.works_for(slot, self.in_call.get(task, (0, 0, 0))[2])
         if event is not None and not event.is_access:
             self.area.note(event)
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of the processor that a process has used (man 3 clock_getcpuclockid)."""
+    return time.clock_gettime(~pid << 3 | 2)

@@ -47,6 +47,8 @@ MODES: Final = {
 GRANULARITIES: Final = ("syscall", "conflict", "all")
 LD_BIND_NOW: Final = {"LD_BIND_NOW": "1"}
 FIRST_BIRTH_S: Final = 120.0
+WATCHDOG_NS: Final = 100_000_000
+"""How often a look is taken at a task that does not trap (it counts seconds of its processor)."""
 CALLER_STACK_BYTES: Final = 2048
 TLS_BYTES: Final = 0x400
 """Below it are variables of its own."""
@@ -163,6 +165,7 @@ class Engine:
         assert machine._family is not None
         machine._family.keep_tlb = machine.area.check_tlb
         machine.kernel.stack_gap_bytes = PAGE_SIZE
+        machine.kernel.watchdog_ns = WATCHDOG_NS
         machine.area.race.spin_limit = self.limits.spin
         self._born = loop.create_future()
         try:

@@ -370,7 +370,8 @@ class Scheduler(Entity):
         stopped it. Virtual time does not pass, and the trace does not tell: how often the one comes
         depends on who is searching, the other on the host."""
         task.phase = "user"
-        if kind == TRAP_RACE and self.policy.access_point(task):
+        policy = self.policy
+        if policy.access_point(task) if kind == TRAP_RACE else policy.preempt_point(task):
             self._give_way(task, vcpu)
             return
         if self.stopped:

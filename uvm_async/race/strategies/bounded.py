@@ -85,8 +85,10 @@ class BoundedSearch(Strategy):
         """Steps at which this execution leaves the base scheduler, the next one last."""
         self._left = 0
         self._lost = False
-        self._last: int | None = None
+        self._turn: int | None = None
+        """Whose turn it is, that is who was chosen last,"""
         self._since = 0
+        """and from which step on."""
         self._step = 0
 
     # -- what a base scheduler is ------------------------------------------------------------
@@ -101,16 +103,16 @@ class BoundedSearch(Strategy):
         self._next, self._left = 0, self._round
         self._departures = [branch.step for branch in reversed(self._path) if branch.departs]
         self._lost = self.finished
-        self._last, self._since = None, 0
+        self._turn, self._since = None, 0
 
     def choose(self, point: Point) -> int:
         self._step = point.step
         choices = self._choices(point)
         task, cost = choices[self._which(point, choices)]
         self._left -= cost
-        if task != self._last or point.step - self._since >= self.patience:
+        if task != self._turn or point.step - self._since >= self.patience:
             self._since = point.step
-        self._last = task
+        self._turn = task
         return task
 
     def lease(self) -> int:
@@ -159,17 +161,13 @@ class BoundedSearch(Strategy):
 
     def _choices(self, point: Point) -> tuple[tuple[int, int], ...]:
         """The enabled tasks in the base scheduler's order, with their costs."""
-        enabled = point.enabled
-        goes_on = point.current is not None and point.current in enabled
-        pivot = point.current if goes_on else self._last
-        if pivot is None:
-            order = enabled
-        else:
-            order = tuple(t for t in enabled if t >= pivot) + tuple(t for t in enabled if t < pivot)
+        enabled, last = point.enabled, point.last
+        goes_on = point.current is not None
+        order = tuple(t for t in enabled if t >= last) + tuple(t for t in enabled if t < last)
         if (
             goes_on
             and len(order) > 1
-            and pivot == self._last
+            and last == self._turn
             and point.step - self._since >= self.patience
         ):
             order, goes_on, self._impatient = order[1:], False, True

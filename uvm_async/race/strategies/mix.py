@@ -2,28 +2,35 @@
 
 No strategy is best on all programs, and which one is cannot be known beforehand;
 how much each still finds can be seen.  Each execution is given to one of the
-strategies (*arms*), by discounted UCB: Garivier and Moulines, "On Upper-Confidence
-Bound Policies for Switching Bandit Problems", ALT 2011, after Auer, Cesa-Bianchi
-and Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem", 2002.
+strategies (*arms*).  An arm's share is in proportion to
+
+    weight x (FLOOR + pay)
 
 What an execution pays: 1 for a failure of a kind not seen before; else half a
 point for an order of conflicting events not seen before, and half for a
-reads-from pair not seen before.  Both dry up, hence the discount: an arm is
-judged by what it gave lately (half of the weight is on the last 35 executions
-or so), and one that gives no more falls back until the others have dried up too.
+reads-from pair not seen before.  Both dry up, so an arm is judged by what it gave
+lately (a mean in which an execution counts half of one 35 later), and one that gives
+no more falls back until the others have dried up too.  Until it has had an
+execution an arm is taken to pay in full.
 
-First each arm has one execution, in the order in which they are listed.  Then
-the one with the highest (mean pay + a bonus for having been tried little) has
-the next; ties go to the earlier.  No dice are thrown here, so all is a function of the seed.
+Weights are what is known beforehand: reads-from constraints lead where many tasks
+write what one reads, the uniform walk where a few words are touched many times, POS
+between them; priorities (PCT) and the plain walk find what those
+miss, and are seldom first (docs/figures.md has the measurement).
 
-Guarantee: every arm is tried again and again, so whatever one of them finds with
-a probability above zero is found in the end.  If all pay the same, each gets
-the same share: at worst it is as many times slower than the best arm as there are arms.
+Executions are dealt out by smooth weighted round robin: each arm's credit grows
+by its share, the one with the highest runs and pays one for it.  No dice are thrown,
+so all is a function of the seed.  A bandit that plays its favourite and explores by a
+bonus (discounted UCB) was tried and lost: what an execution pays says little of which
+arm will find the failure, so to follow it closely costs more than it brings.
+
+Guarantee: an arm of weight w among arms of total weight W has at least the share
+w FLOOR / (W (FLOOR + 1)), so what it finds with a probability above zero is found in
+the end, at worst so many times later than by itself.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from uvm_async.errors import UsageError
@@ -32,10 +39,10 @@ from uvm_async.race.strategies.base import Strategy, make_strategy, strategy
 
 __all__ = ["DEFAULT_ARMS", "Mix"]
 
-DEFAULT_ARMS = "rff+pos+random+pct:depth=2+surw+pct:depth=3+pct:depth=5"
-DISCOUNT = 0.98
-BONUS = 0.25
-"""Weight of the bonus. Pay is at most 1, and mostly far less."""
+DEFAULT_ARMS = "3*rff+3*surw+2*pos+random+pct:depth=3"
+FLOOR = 0.25
+FORGET = 0.98
+"""An execution's weight in the mean, for each that its arm has had since."""
 MAX_PAIRS = 65_536
 """Reads-from pairs that are remembered; later ones pay nothing."""
 MAX_FAILURES = 1024
@@ -45,11 +52,29 @@ MAX_FAILURES = 1024
 class _Arm:
     spelling: str
     strategy: Strategy
+    weight: int
+    credit: float = 0.0
     tries: float = 0.0
-    """Executions, discounted."""
+    """Executions, those long ago counting less."""
     paid: float = 0.0
-    """Pay, discounted."""
+    """Pay, likewise."""
     executions: int = 0
+
+    @property
+    def due(self) -> float:
+        """What it is due of the next execution, beside the others."""
+        return self.weight * (FLOOR + (self.paid / self.tries if self.tries else 1.0))
+
+
+def _arm(spelling: str, seed: int) -> _Arm:
+    weight, star, name = spelling.partition("*")
+    if not star:
+        weight, name = "1", spelling
+    if name.partition(":")[0] == "mix":
+        raise UsageError("strategy mix: it cannot be an arm of itself")
+    if not weight.isdecimal() or not int(weight):
+        raise UsageError(f"strategy mix: {spelling!r} begins with no weight above 0")
+    return _Arm(name, make_strategy(name, seed), int(weight))
 
 
 @strategy("mix")
@@ -60,10 +85,7 @@ class Mix(Strategy):
 
     def __init__(self, seed: int, *, of: str = DEFAULT_ARMS) -> None:
         super().__init__(seed)
-        spellings = of.split("+")
-        if any(each.partition(":")[0] == "mix" for each in spellings):
-            raise UsageError("strategy mix: it cannot be an arm of itself")
-        self._arms = [_Arm(each, make_strategy(each, seed)) for each in spellings]
+        self._arms = [_arm(each, seed) for each in of.split("+")]
         self._arm = self._arms[0]
         self._pairs: set[tuple[int, int]] = set()
         self._failures: set[str] = set()
@@ -74,7 +96,7 @@ class Mix(Strategy):
         return {arm.spelling: arm.executions for arm in self._arms}
 
     def begin(self, profile: Profile) -> None:
-        self._arm = self._best()
+        self._arm = self._deal()
         self._arm.strategy.begin(profile)
 
     def choose(self, point: Point) -> int:
@@ -84,28 +106,25 @@ class Mix(Strategy):
         return self._arm.strategy.lease()
 
     def end(self, result: Result) -> None:
-        self._arm.strategy.end(result)
-        pay = self._pay(result)
-        for arm in self._arms:
-            arm.tries *= DISCOUNT
-            arm.paid *= DISCOUNT
-        self._arm.tries += 1
-        self._arm.paid += pay
-        self._arm.executions += 1
+        arm = self._arm
+        arm.strategy.end(result)
+        arm.tries = FORGET * arm.tries + 1
+        arm.paid = FORGET * arm.paid + self._pay(result)
+        arm.executions += 1
         self.finished = any(arm.strategy.finished for arm in self._arms)
 
     def claim(self) -> str:
         return next((arm.strategy.claim() for arm in self._arms if arm.strategy.finished), "")
 
-    def _best(self) -> _Arm:
-        for arm in self._arms:
-            if arm.executions == 0:
-                return arm
-        log = math.log(max(sum(arm.tries for arm in self._arms), 1.0))
-        return max(
-            self._arms,
-            key=lambda arm: arm.paid / arm.tries + BONUS * math.sqrt(log / arm.tries),
-        )
+    def _deal(self) -> _Arm:
+        """Whose turn it is."""
+        dues = [arm.due for arm in self._arms]
+        total = sum(dues)
+        for arm, due in zip(self._arms, dues, strict=True):
+            arm.credit += due / total
+        best = max(self._arms, key=lambda arm: arm.credit)
+        best.credit -= 1
+        return best
 
     def _pay(self, result: Result) -> float:
         pairs = self._pairs

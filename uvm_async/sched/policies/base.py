@@ -67,6 +67,10 @@ class Policy(Entity):
         """Controlled machines: should `task`, about to touch shared memory, give way?"""
         return False
 
+    def preempt_point(self, task: Task) -> bool:
+        """Controlled machines: should `task`, which was made to trap, give way?"""
+        return False
+
     def may_signal(self, task: Task) -> bool:
         """Controlled machines: does `task` stand between two instructions?"""
         return True
