@@ -148,7 +148,8 @@ struct uvm_race_slot { /* one stub's */
     uint32_t event;    /* and its number + 1; 0: none */
     uint32_t event_size;
     uint32_t drop_count;
-    uint32_t drop_pad;
+    uint16_t forked;   /* in this execution: who called fork, + 1; 0: it shares its memory */
+    uint16_t handling; /* signal handlers that it is in */
     uint64_t drops[UVM_RACE_DROPS]; /* pages others have taken from this task's Tlb */
     uint8_t buffer[64];
 };
@@ -180,6 +181,7 @@ struct uvm_race {
     uint32_t patience;
     uint32_t found; /* UVM_RACE_FOUND may still be asked so often */
     uint32_t actor; /* slot + 1 of the task that the kernel works for; 0: nobody's accesses, */
+    uint32_t contexts; /* there are handlers of signals or forked processes */
     uint32_t page_count, active_count, insn_count, code_count;
     uint64_t actor_ip; /* and where that called it */
     uint64_t changes; /* accesses to active words that were no repetition, or left another value */

@@ -141,32 +141,38 @@ static inline void uvm_race_found_word(struct uvm_race *race, uint64_t word, int
     }
 }
 
+/* The entry of `key` in this execution, made if need be; 0: there is no room. */
+static inline struct uvm_race_word *uvm_race_word_of(struct uvm_race *race, uint64_t key) {
+    struct uvm_race_word *table = UVM_RACE_TABLE(race, struct uvm_race_word, words_at), *w;
+    uint64_t i = uvm_race_mix(0, key);
+    for (unsigned probes = 0; probes < 512; probes++, i++) {
+        w = &table[i & (UVM_RACE_WORDS - 1)];
+        if (w->key == key && w->execution == race->execution)
+            return w;
+        if (w->key == key || !w->key || w->execution != race->execution) {
+            *w = (struct uvm_race_word){.key = key, .execution = race->execution};
+            return w;
+        }
+    }
+    race->full = 1;
+    return 0;
+}
+
+static inline unsigned uvm_race_seen(unsigned kind, unsigned flags) {
+    return kind | (flags & UVM_INSN_CHOICE ? UVM_SEEN_BY_CHOICE : 0) |
+           (flags & UVM_INSN_USER ? UVM_SEEN_BY_USER : 0);
+}
+
 /* `task` touches the physical word `key`, which it knows as `addr`.  flags: of the
  * instruction.  Words that only library code touches are not worth a choice, nor a fault. */
 static inline void uvm_race_touch_word(struct uvm_race *race, unsigned task, uint64_t key,
                                        uint64_t addr, unsigned kind, unsigned flags) {
-    struct uvm_race_word *table = UVM_RACE_TABLE(race, struct uvm_race_word, words_at), *w;
-    uint64_t i = uvm_race_mix(0, key);
-    unsigned probes = 0;
-    for (;; i++) {
-        w = &table[i & (UVM_RACE_WORDS - 1)];
-        if (w->key == key || !w->key || w->execution != race->execution)
-            break;
-        if (++probes > 512) {
-            race->full = 1;
-            return;
-        }
-    }
-    unsigned seen = kind | (flags & UVM_INSN_CHOICE ? UVM_SEEN_BY_CHOICE : 0) |
-                    (flags & UVM_INSN_USER ? UVM_SEEN_BY_USER : 0);
-    if (w->key != key || w->execution != race->execution) {
-        *w = (struct uvm_race_word){
-            .key = key, .addr = addr, .execution = race->execution, .task = task, .seen = seen};
+    struct uvm_race_word *w = uvm_race_word_of(race, key);
+    if (!w)
         return;
-    }
-    if (w->task != task)
+    if (w->seen && w->task != task)
         w->seen |= UVM_SEEN_BY_TWO;
-    w->seen |= seen;
+    w->seen |= uvm_race_seen(kind, flags);
     const unsigned shared = UVM_SEEN_BY_TWO | UVM_EVENT_WRITE | UVM_SEEN_BY_CHOICE;
     if ((w->seen & shared) == shared) {
         uvm_race_found_word(race, addr >> 3, w->seen & UVM_SEEN_BY_USER);
@@ -174,6 +180,43 @@ static inline void uvm_race_touch_word(struct uvm_race *race, unsigned task, uin
     }
     w->task = task;
     w->addr = addr;
+}
+
+/* Two things share words though no two tasks touch one: a task and the handler of a
+ * signal that interrupts it; and a forked process, whose copy of memory has what
+ * others than who forked it had just written.  For them a second entry is kept, by
+ * guest-virtual word, whose `addr` says who has done what, a bit for each task modulo
+ * 8: */
+#define UVM_CONTEXT_KEY (1UL << 62)
+#define UVM_TOUCHED 0 /* the task itself, */
+#define UVM_WROTE 8
+#define UVM_HANDLER_TOUCHED 16 /* a handler that interrupted it, */
+#define UVM_HANDLER_WROTE 24
+#define UVM_CHILD_TOUCHED 32 /* a process that it forked */
+
+static inline void uvm_race_touch_context(struct uvm_race *race, const struct uvm_race_slot *slot,
+                                          uint64_t word, unsigned kind, unsigned flags) {
+    struct uvm_race_word *w = uvm_race_word_of(race, UVM_CONTEXT_KEY | word);
+    if (!w)
+        return;
+    const unsigned writes = kind & UVM_EVENT_WRITE;
+    const uint64_t me = 1UL << (slot->task & 7), did = w->addr;
+    int shared;
+    w->seen |= uvm_race_seen(kind, flags);
+    if (slot->forked) {
+        const uint64_t forker = 1UL << ((slot->forked - 1) & 7);
+        shared = (did >> UVM_WROTE & 0xff & ~forker) != 0;
+        w->addr |= forker << UVM_CHILD_TOUCHED;
+    } else if (slot->handling) {
+        shared = (did >> (writes ? UVM_TOUCHED : UVM_WROTE) & me) != 0;
+        w->addr |= me << UVM_HANDLER_TOUCHED | (writes ? me << UVM_HANDLER_WROTE : 0);
+    } else {
+        shared = (did >> (writes ? UVM_HANDLER_TOUCHED : UVM_HANDLER_WROTE) & me) != 0 ||
+                 (writes && (did >> UVM_CHILD_TOUCHED & 0xff & ~me) != 0);
+        w->addr |= me << UVM_TOUCHED | (writes ? me << UVM_WROTE : 0);
+    }
+    if (shared && w->seen & UVM_SEEN_BY_CHOICE)
+        uvm_race_found_word(race, word, w->seen & UVM_SEEN_BY_USER);
 }
 
 /* ---- events */

@@ -37,6 +37,8 @@
 #define REG_RAX 13
 #define REG_RBP 10
 #define NONE 16
+#define STACK_BELOW 4096 /* bytes around the stack pointer that are a task's own affair */
+#define STACK_ABOVE 65536
 
 /* cmpxchg16b wants its operand aligned, and may run on a buffer. */
 _Static_assert(offsetof(struct uvm_race_slot, buffer) % 16 == 0, "alignment of the buffers");
@@ -151,6 +153,7 @@ struct operand {
     uint32_t size;
     uint8_t kind;      /* UVM_EVENT_READ ... */
     uint8_t active;    /* touches an active word */
+    uint8_t cow;       /* in a page that a fork has left to be copied */
     uint8_t *at;       /* in the writable window: the first `head` bytes, */
     uint8_t *rest;     /* and those of the next page, if that is not the next frame */
     uint32_t head;
@@ -186,6 +189,8 @@ static int resolve(struct operand *o, void *context) {
         uint64_t frame = walk.entry & UVM_PTE_ADDR;
         if (frame < RACE->data_offset)
             return 0;
+        if (walk.entry & UVM_PTE_COW)
+            o->cow = 1;
         if (walk.entry & UVM_PTE_W)
             uvm_race_touch_page(RACE, MAILBOX->slot, addr, frame);
         uint8_t *at =
@@ -273,9 +278,12 @@ static void happens(const struct uvm_race_insn *insn, const struct operand *o, u
         if (RACE->mode == UVM_RACE_ALL) {
             uint64_t addr = word << 3 < o->addr ? o->addr : word << 3, done = addr - o->addr;
             uint64_t at = (uint64_t)(done < o->head ? o->at + done : o->rest + (done - o->head));
-            uvm_race_touch_word(RACE, slot->task,
-                                ((at - UVM_RACE_WINDOW + RACE->data_offset) >> 3) + 1, word << 3,
-                                kind, insn->flags);
+            if (!o->cow || !slot->forked) /* else what others wrote before the fork */
+                uvm_race_touch_word(RACE, slot->task,
+                                    ((at - UVM_RACE_WINDOW + RACE->data_offset) >> 3) + 1,
+                                    word << 3, kind, insn->flags);
+            if (RACE->contexts)
+                uvm_race_touch_context(RACE, slot, word, kind, insn->flags);
         }
         struct uvm_race_active *entry = o->active ? uvm_race_find_active(RACE, word) : 0;
         if (entry && entry->active == UVM_WORD_ACTIVE)
@@ -556,6 +564,14 @@ static int run_string(const struct uvm_race_insn *insn, void *context) {
     return 1;
 }
 
+/* Words are looked for, and what a handler or a forked process touches there may be what
+ * others touch too, though the page is its own.  Its stack is not. */
+static int apart(uint64_t addr, void *context) {
+    const struct uvm_race_slot *slot = RACE_SLOT;
+    return RACE->mode == UVM_RACE_ALL && (slot->handling || slot->forked) &&
+           addr - (UC_REG(context, REG_RSP) - STACK_BELOW) >= STACK_BELOW + STACK_ABOVE;
+}
+
 int race_fault(uint64_t addr, uint64_t error, void *context) {
     struct walk walk;
     race_settle();
@@ -564,6 +580,8 @@ int race_fault(uint64_t addr, uint64_t error, void *context) {
     uint64_t frame = walk.entry & UVM_PTE_ADDR;
     if (RACE->mode == UVM_RACE_OFF || (error & UVM_PF_INSTR) || frame < RACE->data_offset)
         return tlb_map(addr, &walk, 0);
+    if (RACE->contexts && apart(addr, context))
+        uvm_race_list_page(RACE, addr >> UVM_PAGE_SHIFT);
     if (!(walk.entry & UVM_PTE_W)) { /* nobody writes here, or only once a copy has been made */
         if (!(walk.entry & UVM_PTE_COW) || !uvm_race_is_listed(RACE, addr >> UVM_PAGE_SHIFT))
             return tlb_map(addr, &walk, 0);

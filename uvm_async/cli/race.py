@@ -189,7 +189,10 @@ async def _run(target: Target, options: Options, given: dict[str, Any]) -> int:
         finally:
             loop.remove_signal_handler(signal.SIGINT)
     for failure in found:
-        await show(failure, html=given["html"], quiet=given["as_json"])
+        try:
+            await show(failure, html=given["html"], quiet=given["as_json"])
+        except (UsageError, MachineError) as error:  # it is saved, and told below, all the same
+            failure.detail = failure.detail or f"it could not be shown again: {error}"
     if given["as_json"]:
         print(json.dumps(_summary(progress, found, interrupted)))
     else:
@@ -289,7 +292,7 @@ def _summary(progress: Progress, found: list[Failure], interrupted: bool) -> dic
         "interrupted": interrupted,
         "failures": [
             {
-                "failure": f.why, "file": f.path, "execution": f.execution,
+                "failure": f.why, "detail": f.detail, "file": f.path, "execution": f.execution,
                 "preemptions": f.preemptions, "switches": len(f.schedule.switches),
             }
             for f in found

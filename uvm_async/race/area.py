@@ -119,6 +119,17 @@ class RaceArea:
         self.race.actor = slot + 1
         self.race.actor_ip = ip
 
+    def handles(self, slot: int, handlers: int) -> None:
+        """The task of `slot` enters a handler of a signal (1) or leaves one (-1)."""
+        state = self._slots[slot]
+        state.handling = max(state.handling + handlers, 0)
+        self.race.contexts = 1
+
+    def forked(self, slot: int, by: int | None) -> None:
+        """The task of `slot` has a copy of the memory that task number `by` has; None: no more."""
+        self._slots[slot].forked = 0 if by is None else by + 1
+        self.race.contexts = 1
+
     def begins_anew(self, slot: int) -> None:
         """The instruction that the task of `slot` is about to run, it runs from its beginning."""
         self._slots[slot].passed = self._slots[slot].loaded = 0

@@ -46,6 +46,10 @@ class Behind:
         self._vain = 0
         """Questions of spinning tasks in a row between which nothing has changed."""
         self._computing: dict[Task, None] = {}
+        self._yielded: dict[Task, int] = {}
+        """Changes up to when it called sched_yield,"""
+        self._gave_way: dict[Task, int] = {}
+        """or when another was chosen at a choice point of its."""
 
     def spins(self, area: RaceArea, task: Task) -> None:
         """`task` makes the same accesses again, and finds the same."""
@@ -61,6 +65,23 @@ class Behind:
             self._stands[task] = state
             self._vain = 0
         self._vain += 1
+
+    def yields(self, area: RaceArea, task: Task) -> None:
+        """`task` calls sched_yield. If it has done so before and nothing has changed, it spins."""
+        changes = int(area.race.changes)
+        if self._yielded.get(task) == changes:
+            self._look(area)
+            self._spun[task] = None
+        self._yielded[task] = changes
+
+    def gives_way(self, area: RaceArea, task: Task) -> None:
+        """Another goes on though `task` could."""
+        self._gave_way[task] = int(area.race.changes)
+
+    def finds_the_same(self, area: RaceArea, task: Task) -> bool:
+        """`task` goes on: has nothing changed since it gave way? Then what it repeats it still
+        does."""
+        return self._gave_way.pop(task, -1) == int(area.race.changes)
 
     def computes(self, task: Task) -> None:
         """`task` has computed for long."""

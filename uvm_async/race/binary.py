@@ -38,7 +38,7 @@ STRAIGHT_BYTES: Final = 256
 _LIBRARY_FILE: Final = re.compile(
     r"^(ld-linux.*|ld-musl.*|ld|libc|libpthread|libm|libmvec|libdl|librt|libutil|libresolv"
     r"|libanl|libnss_\w+|libthread_db|libstdc\+\+|libgcc_s|libc\+\+|libc\+\+abi|libunwind"
-    r"|libatomic|linux-vdso)(-[0-9.]+)?\.so(\.[0-9.]+)?$"
+    r"|libatomic|libasan|libubsan|linux-vdso)(-[0-9.]+)?\.so(\.[0-9.]+)?$"
 )
 _INTERNAL: Final = re.compile(
     r"^(_IO_|_dl_|_nl_|_nss_|_Unwind_|_init$|_fini$|_start$|__libc_|__pthread_|__nptl_|__lll_|__GI_"
@@ -68,7 +68,7 @@ class Symbol:
 
 
 def is_library_file(path: str) -> bool:
-    """Is this the C library, the loader, or the C++ run-time library?"""
+    """Is this the C library, the loader, the C++ run-time library, or a sanitizer's?"""
     return _LIBRARY_FILE.match(os.path.basename(path)) is not None
 
 

@@ -55,6 +55,7 @@ SLEEPS: Final = frozenset({35, 230})
 """nanosleep, clock_nanosleep"""
 BIRTHS: Final = frozenset({56, 57, 58, 435})
 """clone, fork, vfork, clone3"""
+SIGRETURN, SCHED_YIELD, EXECVE = 15, 24, 59
 EARLY_LIMIT: Final = 3
 FAIR_TURN: Final = 50
 """Choice points that a task passes in a row where all take turns,"""
@@ -162,6 +163,8 @@ class Controlled(Policy):
             assert task.stub is not None or not number
             if task.stub is not None:
                 self.area.set_task(task.stub.slot, number)
+                if _has_memory_of_its_own(task):
+                    self.area.forked(task.stub.slot, self.last)
                 self.control_blocks.append(task.kernel.physmem.u64[task.stub.u64 + FS_BASE])
             self.pending[task] = Event(number, Kind.START)
         elif task not in self.pending:
@@ -202,6 +205,10 @@ class Controlled(Policy):
         self.area.works_for(stub.slot, u64[regs + r.RIP])
         if nr in BIRTHS and self._birth(task, stub):
             return False
+        if nr == SIGRETURN:
+            self.area.handles(stub.slot, -1)
+        elif nr == EXECVE:
+            self.area.forked(stub.slot, None)
         if not self.born:
             return False
         call = self.in_call[task] = (
@@ -216,6 +223,8 @@ class Controlled(Policy):
             return False
         if nr in SLEEPS:
             self.sleeping[task] = None
+        elif nr == SCHED_YIELD:
+            self.behind.yields(self.area, task)
         race = self.area.race
         if nr != EXIT:
             step = int(race.step)
@@ -324,6 +333,12 @@ class Controlled(Policy):
                 task.kernel.family.kick(stub, preempt=True)
         return False
 
+    def handles_signal(self, task: Task) -> None:
+        if self.born and task.stub is not None:
+            self.area.handles(task.stub.slot, 1)
+            if self.area.race.mode == lib.UVM_RACE_ALL:
+                lib.uvm_stub_shootdown_all(task.stub.mailbox)
+
     def preempt_point(self, task: Task) -> bool:
         if not self.runnable or not self.behind.is_computing(task):
             return False
@@ -371,6 +386,7 @@ class Controlled(Policy):
             del self.pending[task]
             return False
         self.chosen = chosen
+        self.behind.gives_way(self.area, task)
         return True
 
     def _return_of(self, task: Task) -> Event:
@@ -493,10 +509,19 @@ class Controlled(Policy):
         if task.stub is not None:
             slot = task.stub.slot
             self.area.set_task(slot, self.last)
-            self.area.rested(slot)
+            if not self.behind.finds_the_same(self.area, task):
+                self.area.rested(slot)
             self.area.works_for(slot, self.in_call.get(task, (0, 0, 0))[2])
         if event is not None and not event.is_access:
             self.area.note(event)
+
+
+def _has_memory_of_its_own(task: Task) -> bool:
+    """Is `task`, just born, a process by fork?"""
+    parent = task.process.parent
+    if task.pid != task.process.pid or parent is None:
+        return False
+    return all(task.mm is not other.mm for other in parent.tasks)
 
 
 def _cpu_s(pid: int) -> float:

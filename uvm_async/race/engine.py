@@ -46,6 +46,12 @@ MODES: Final = {
 }  # fmt: skip
 GRANULARITIES: Final = ("syscall", "conflict", "all")
 LD_BIND_NOW: Final = {"LD_BIND_NOW": "1"}
+ASAN: Final = "ASAN_OPTIONS"
+NO_LEAKS: Final = "detect_leaks=0"
+"""LeakSanitizer wants ptrace at the end, which is not there, and calls that a failure."""
+ARENA_BYTES: Final = 64 << 20
+ARENA_HEADER_BYTES: Final = 0x8D0
+"""glibc's heap_info and malloc_state, with which each further heap begins (2.36)."""
 FIRST_BIRTH_S: Final = 120.0
 WATCHDOG_NS: Final = 100_000_000
 """How often a look is taken at a task that does not trap (it counts seconds of its processor)."""
@@ -171,7 +177,7 @@ class Engine:
         try:
             process = await machine.create_subprocess_exec(
                 *self.target.args, stdin=PIPE, stdout=PIPE, stderr=PIPE,
-                env={**self.target.env, **LD_BIND_NOW}, cwd=self.target.cwd,
+                env=_environment(self.target.env), cwd=self.target.cwd,
             )  # fmt: skip
         except OSError as error:
             raise UsageError(f"cannot run {self.target.args[0]}: {error.strerror}") from None
@@ -440,6 +446,7 @@ class Engine:
             own = not user and (
                 any(block - TLS_BYTES <= addr < block + CONTROL_BLOCK_BYTES for block in blocks)
                 or self.sources.is_library_data(addr)
+                or addr % ARENA_BYTES < ARENA_HEADER_BYTES
                 or bool(self.target.only)
             )
             area.settle(word, active=not own)
@@ -483,6 +490,12 @@ class Engine:
         self.machine.kernel.sched.stopped = True
         if self._over is not None and not self._over.done():
             self._over.set_exception(MachineError(why))
+
+
+def _environment(given: MappingType[str, str]) -> dict[str, str]:
+    """With what makes a run repeatable, and sanitizers fit for it."""
+    asan = ":".join(filter(None, (NO_LEAKS, given.get(ASAN, ""))))
+    return {**given, **LD_BIND_NOW, ASAN: asan}
 
 
 def mappings_of(task: Task) -> list[Mapping]:

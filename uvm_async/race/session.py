@@ -9,6 +9,7 @@ that do not need it to stand still.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from uvm_async.race.engine import Engine, Limits, Target, mappings_of
 from uvm_async.race.failure import Failure, cpu_features, file_hash
 from uvm_async.race.happens_before import find_races
 from uvm_async.race.model import Profile, Result, Schedule
-from uvm_async.race.shrink import shrink
+from uvm_async.race.shrink import Shrunk, shrink
 from uvm_async.race.strategies import Strategy, make_strategy
 from uvm_async.race.strategies.replay import Replay
 from uvm_async.race.untamed import doubt
@@ -33,8 +34,13 @@ MAX_FOUND: Final = 100
 """So many words may be found by spinning on them, one at a time."""
 MIN_PROFILING: Final = 3
 MAX_PROFILING: Final = 12
-LOOK_AGAIN: Final = 64
-"""Every so many executions one watches every page, unless the strategy is systematic."""
+LOOK_AGAIN: Final = (8, 64)
+"""After so many executions one watches every page again, unless the strategy is systematic: at
+first, and later, doubling in between."""
+LOOK_COST: Final = 8
+"""Nor may it cost more than this part of all the others."""
+TRAP_COST: Final = 50
+"""What a trap to the kernel costs, in watched accesses."""
 MAX_INTERLEAVINGS: Final = 1_000_000
 MAX_EVENTS_FOR_PAIRS: Final = 2_000
 NOT_REPEATABLE: Final = (
@@ -85,6 +91,12 @@ class Session:
         self.engine.share_loop = share_loop
         self.target = target
         self.profile = Profile()
+        self._next_look = LOOK_AGAIN[1]
+        """How many executions there must have been before every page is watched again,"""
+        self._look_after = LOOK_AGAIN[0]
+        """how many more at least, the next time,"""
+        self._listed_cost = 0
+        """and what the latest execution cost in which they were not."""
         self.profiled = granularity == "syscall"
         self.interleavings: dict[int, None] = {}
         self.executions = 0
@@ -124,11 +136,15 @@ class Session:
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Executions that are not for exploring: what is watched, and the count, come back."""
+        """Executions that are not for exploring: what is watched, what is known of the program, and
+        the count, come back."""
         executions, words, profiled = self.executions, self._words, self.profiled
+        profile, interleavings = self.profile, self.interleavings
+        self.profile, self.interleavings = copy.deepcopy(profile), {}
         try:
             yield
         finally:
+            self.profile, self.interleavings = profile, interleavings
             self.executions, self._words, self.profiled = executions, words, profiled
             if self.engine.granularity != "syscall":
                 self.engine.machine.area.set_active(words)
@@ -144,7 +160,7 @@ class Session:
         look = (
             not profiling
             and self.engine.granularity != "syscall"
-            and self.executions % LOOK_AGAIN == LOOK_AGAIN - 1
+            and self.executions >= self._next_look
             and not self.strategy.systematic
         )
         strategy = self.strategy
@@ -155,8 +171,34 @@ class Session:
         result = await self._execute(strategy, mode)
         strategy.end(result)
         if mode == "all":
+            cost = self._cost()
+            await self._see_whole(result)
             self._learn()
+            self._look_again(cost)
+        else:
+            self._listed_cost = self._cost()
         return result
+
+    async def _see_whole(self, result: Result) -> None:
+        """Who touched a page first was not seen to, until another touched it. So the same once
+        more, with all pages listed from the start on that were in the end."""
+        if result.failure or not self.engine.machine.area.race.shared:
+            return
+        follower = Replay(self.schedule_of(result), self.seed)
+        follower.begin(self.profile)
+        await self.engine.execute(follower, mode="all")
+
+    def _cost(self) -> int:
+        """Of the execution that has just ended; no time, which would not be the same twice."""
+        machine = self.engine.machine
+        return int(machine.area.race.watched) + TRAP_COST * machine.kernel.sched.traps
+
+    def _look_again(self, cost: int) -> None:
+        """Every page was watched, which cost so much: when next?"""
+        affordable = LOOK_COST * cost // max(self._listed_cost, 1) if self._listed_cost else 0
+        self._next_look = self.executions + max(self._look_after, affordable)
+        if self.profiled:
+            self._look_after = min(2 * self._look_after, LOOK_AGAIN[1])
 
     async def _execute(self, strategy: Strategy, mode: str) -> Result:
         self.executions += 1
@@ -270,20 +312,37 @@ class Session:
             result.detail = follower.diverged
         return result
 
-    async def shortened(self, result: Result, schedule: Schedule, budget: int) -> Failure:
-        """`failure`, of the shortest schedule that at most `budget` executions lead to."""
+    async def shortened(
+        self,
+        result: Result,
+        schedule: Schedule,
+        budget: int,
+        *,
+        shorter: Callable[[Failure], None] | None = None,
+    ) -> Failure:
+        """`failure`, of the shortest schedule that at most `budget` executions lead to; `shorter`
+        is told what is found on the way."""
         execution = self.executions
+
+        def failure_of(shrunk: Shrunk) -> Failure:
+            failure = self.failure(shrunk.result, shrunk.schedule)
+            failure.execution = execution
+            return failure
+
+        async def run(words: Schedule, strategy: Strategy) -> tuple[Result, Schedule]:
+            outcome = await self.replay(words, strategy)
+            return outcome, self.schedule_of(outcome)
+
+        def found(shrunk: Shrunk) -> None:
+            if shorter is not None:
+                shorter(failure_of(shrunk))
+
         with self.aside():
-            shrunk = await shrink(
-                schedule, result, lambda strategy: self.replay(schedule, strategy),
-                Replay(schedule), budget=budget,
-            )  # fmt: skip
+            shrunk = await shrink(schedule, result, run, budget=budget, shorter=found)
         if not shrunk.repeatable:
             named = doubt(self.engine.sources)
             shrunk.result.detail = NOT_REPEATABLE.format(f"{named}, " if named else "")
-        failure = self.failure(shrunk.result, shrunk.schedule)
-        failure.execution = execution
-        return failure
+        return failure_of(shrunk)
 
     def failure(self, result: Result, schedule: Schedule) -> Failure:
         """For the file."""

@@ -7,8 +7,8 @@ strategies (*arms*).  An arm's share is in proportion to
     weight x (FLOOR + pay)
 
 What an execution pays: 1 for a failure of a kind not seen before; else half a
-point for an order of conflicting events not seen before, and half for a
-reads-from pair not seen before.  Both dry up, so an arm is judged by what it gave
+point for a set of reads-from pairs not seen before, and half for a
+pair not seen before.  Both dry up, so an arm is judged by what it gave
 lately (a mean in which an execution counts half of one 35 later), and one that gives
 no more falls back until the others have dried up too.  Until it has had an
 execution an arm is taken to pay in full.
@@ -44,7 +44,7 @@ FLOOR = 0.25
 FORGET = 0.98
 """An execution's weight in the mean, for each that its arm has had since."""
 MAX_PAIRS = 65_536
-"""Reads-from pairs that are remembered; later ones pay nothing."""
+"""Reads-from pairs (and sets of them) that are remembered; later pairs pay nothing."""
 MAX_FAILURES = 1024
 
 
@@ -88,6 +88,7 @@ class Mix(Strategy):
         self._arms = [_arm(each, seed) for each in of.split("+")]
         self._arm = self._arms[0]
         self._pairs: set[tuple[int, int]] = set()
+        self._sets: set[int] = set()
         self._failures: set[str] = set()
 
     @property
@@ -135,4 +136,8 @@ class Mix(Strategy):
             if len(self._failures) < MAX_FAILURES:
                 self._failures.add(result.failure)
             return 1.0
-        return 0.5 * result.new_interleaving + 0.5 * (len(pairs) > known)
+        kind = hash(result.reads_from)
+        new = kind not in self._sets
+        if new and len(self._sets) < MAX_PAIRS:
+            self._sets.add(kind)
+        return 0.5 * new + 0.5 * (len(pairs) > known)

@@ -232,6 +232,7 @@ class Rff(Strategy):
         pending = {t: e for t, e in point.pending.items() if e.is_access and t in point.enabled}
         awaited = {(e.ip, word) for e in pending.values() if _reads(e) for word in e.objects}
         pushes: dict[int, int] = {}
+        holding: dict[Constraint, _Automaton] = {}
         for task in point.enabled:
             event = pending.get(task)
             if event is None:
@@ -241,11 +242,13 @@ class Rff(Strategy):
                 for automaton in self._automata.get(word, ()):
                     push = automaton.push(event, holds, automaton.constraint.reader in awaited)
                     if push < 0:
-                        automaton.held += 1
-                        if automaton.held > self._patience:
-                            automaton.state = _State.DONE
+                        holding[automaton.constraint] = automaton
                     before = pushes.get(task, 0)
                     pushes[task] = -1 if push < 0 or before < 0 else max(push, before)
+        for automaton in holding.values():
+            automaton.held += 1
+            if automaton.held > self._patience:
+                automaton.state = _State.DONE
         return pushes
 
     def _observe(self, event: Event) -> None:

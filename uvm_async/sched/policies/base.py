@@ -75,6 +75,9 @@ class Policy(Entity):
         """Controlled machines: does `task` stand between two instructions?"""
         return True
 
+    def handles_signal(self, task: Task) -> None:
+        """Controlled machines: `task` will go on in the handler of a signal."""
+
     def stuck(self, task: Task) -> bool:
         """Under a virtual clock: `task` has not trapped for a while. Should it be made to?"""
         return True
