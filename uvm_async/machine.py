@@ -42,16 +42,11 @@ from uvm_async.kernel.observer import Observer, Observers
 from uvm_async.kernel.spawn import NOFILE, Program, give_init_a_task, make_init, run_outside, spawn
 from uvm_async.kernel.task import Process, Task
 from uvm_async.log import log
-from uvm_async.process import (
-    DEVNULL,
-    PIPE,
-    CompletedProcess,
-    GuestProcess,
-    Streams,
-)
+from uvm_async.process import CompletedProcess, GuestProcess
 from uvm_async.sched.clock import RealClock, VirtualClock
 from uvm_async.sched.policies import make_policy
 from uvm_async.snapshot import bind_tasks, freeze, tasks_to_bind, thaw_kernel
+from uvm_async.stdio import DEVNULL, PIPE, Streams
 from uvm_async.syscalls.dispatch import load_all
 from uvm_async.tty.console import Console, register_ttys
 

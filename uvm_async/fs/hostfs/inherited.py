@@ -4,10 +4,7 @@ Linux: what execve(2) leaves open.  The guest reads, writes, seeks and truncates
 very descriptor, so whoever shares it (the caller's shell, before us and after us)
 sees the position where the guest left it; a call answers when the host's has, with
 the host's error.  Regular files, and devices that never wait (/dev/null, /dev/full,
-a disk): what epoll refuses to watch.
-
-Contents pass by the page cache, which exists only for mmap; a write changes what is
-cached of it as well, a read is preceded by writing back what is dirty.
+a disk): what epoll refuses to watch.  How they are read and written: `inherited_file.py`.
 
 A guest gets what the descriptor allows and no more: opened once more through
 /proc/self/fd, the file has a position of its own but no other access mode (EACCES),
@@ -18,144 +15,40 @@ Invariants:
 - descriptors are not state: after a thaw the embedder puts its own into each
   `Given` again, what was opened once more is opened again on demand;
 - with a virtual clock times are the machine's, not the host's.
-
-Lock order: the inode's lock, as for any regular file.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import select
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar, TypeVarTuple, cast
 
 from uvm_async.errors import Errno, from_oserror
 from uvm_async.fs.anon import PseudoSuperBlock, internal_mount, pseudo_path
-from uvm_async.fs.attr import RLIMIT_FSIZE, check_size
-from uvm_async.fs.file import AT_END, RegularFile
-from uvm_async.fs.hostfs.hostcalls import Access, HostFd
+from uvm_async.fs.hostfs import fdcalls
+from uvm_async.fs.hostfs.hostcalls import HostFd
+from uvm_async.fs.hostfs.inherited_file import InheritedFile, ReopenedFile
 from uvm_async.fs.inode import File, Inode, Path
-from uvm_async.mm.filemap import AddressSpace, filemap_fsync, truncate_pages
-from uvm_async.mm.iov import CHUNK_BYTES
+from uvm_async.mm.filemap import filemap_fsync, truncate_pages
 from uvm_async.sched.wait import host
 from uvm_async.state import Entity
 
 if TYPE_CHECKING:
     from uvm_async.kernel.kernel import Kernel
     from uvm_async.kernel.task import Task
-    from uvm_async.mm.iov import IovIter
 
-__all__ = ["Given", "inherit", "never_waits"]
+__all__ = ["Given", "inherit"]
 
 Args = TypeVarTuple("Args")
 T = TypeVar("T")
 
 PAGE_BYTES: Final = 4096
-WRITE_BYTES: Final = 1 << 20
-"""Most bytes handed to a worker at once."""
-OWN: Final = -1
-"""An offset: wherever the descriptor itself stands."""
 NOBODY: Final = 65534
 MEMORY_MAJOR: Final = 1
 """Of /dev/null, /dev/zero, /dev/full: writing to them takes no time."""
-UNLIMITED: Final = (1 << 64) - 1
 O_LARGEFILE: Final = 0o100000
-
-
-class Handle(Protocol):
-    """What has a descriptor."""
-
-    fd: int
-
-
-# -- calls to the host; all raise OSError
-
-
-def _read_cached(handle: Handle, count: int, offset: int) -> bytes | None:
-    """What the host has in memory, at most `count` bytes; None if it would have to wait."""
-    data = bytearray(count)
-    try:
-        got = os.preadv(handle.fd, [data], offset, os.RWF_NOWAIT)
-    except OSError:
-        return None
-    return bytes(data[:got])
-
-
-def _read(handle: Handle, count: int, offset: int) -> bytes:
-    """May block."""
-    return os.read(handle.fd, count) if offset == OWN else os.pread(handle.fd, count, offset)
-
-
-def _write(handle: Handle, data: bytes, offset: int) -> int:
-    """May block."""
-    return os.write(handle.fd, data) if offset == OWN else os.pwrite(handle.fd, data, offset)
-
-
-def _write_mapped(handle: Handle, data: bytes, offset: int) -> os.stat_result:
-    """pwrite(2) of all of it, also where the descriptor is for appending. May block."""
-    if fcntl.fcntl(handle.fd, fcntl.F_GETFL) & os.O_APPEND:
-        handle = _reopen(handle, os.O_WRONLY)
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(handle.fd, view, offset)
-        view, offset = view[done:], offset + done
-    return os.fstat(handle.fd)
-
-
-def _reopen(handle: Handle, flags: int) -> HostFd:
-    """The same file, opened once more. May block."""
-    flags |= os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    return HostFd(os.open(b"/proc/self/fd/%d" % handle.fd, flags), Access.WRITE)
-
-
-def _status(handle: Handle) -> os.stat_result:
-    return os.fstat(handle.fd)
-
-
-def _seek(handle: Handle, offset: int, whence: int) -> int:
-    return os.lseek(handle.fd, offset, whence)
-
-
-def _set_size(handle: Handle, size: int) -> None:
-    os.ftruncate(handle.fd, size)
-
-
-def _preallocate(handle: Handle, offset: int, length: int) -> None:
-    os.posix_fallocate(handle.fd, offset, length)
-
-
-def _set_mode(handle: Handle, mode: int) -> None:
-    os.fchmod(handle.fd, mode)
-
-
-def _set_times(handle: Handle, atime_ns: int, mtime_ns: int) -> None:
-    os.utime(handle.fd, ns=(atime_ns, mtime_ns))
-
-
-def _sync(handle: Handle, data_only: bool) -> None:
-    if data_only:
-        os.fdatasync(handle.fd)
-    else:
-        os.fsync(handle.fd)
-
-
-def never_waits(fd: int) -> bool:
-    """Is `fd` for `inherit`: a regular file, or what there is no waiting for?"""
-    try:
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            return True
-        with select.epoll() as epoll:
-            epoll.register(fd, select.EPOLLIN)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-# -- the guest's side
 
 
 class Given(Entity):
@@ -270,7 +163,7 @@ class InheritedInode(Inode):
         self.ctime_ns = status.st_ctime_ns
 
     async def refresh(self) -> None:
-        status = await self.host.in_worker(_status, self.given[0])
+        status = await self.host.in_worker(fdcalls.status, self.given[0])
         self.show(status)
         mapping = self.mapping
         version = (status.st_mtime_ns, status.st_size)
@@ -310,19 +203,19 @@ class InheritedInode(Inode):
             except Errno.EACCES:
                 raise Errno.EPERM from None
             if mode is not None:
-                await self.host.in_worker(_set_mode, given, mode & 0o777)
+                await self.host.in_worker(fdcalls.set_mode, given, mode & 0o777)
             if atime_ns is not None or mtime_ns is not None:
                 atime_ns = self.atime_ns if atime_ns is None else atime_ns
                 mtime_ns = self.mtime_ns if mtime_ns is None else mtime_ns
-                await self.host.in_worker(_set_times, given, atime_ns, mtime_ns)
+                await self.host.in_worker(fdcalls.set_times, given, atime_ns, mtime_ns)
         if self.sb.kernel.clock.virtual:
             self.atime_ns = self.atime_ns if atime_ns is None else atime_ns
             self.mtime_ns = self.mtime_ns if mtime_ns is None else mtime_ns
             self.ctime_ns = self.ctime_ns if ctime_ns is None else ctime_ns
-        self.show(await self.host.in_worker(_status, self.given[0]))
+        self.show(await self.host.in_worker(fdcalls.status, self.given[0]))
 
     async def _truncate(self, size: int) -> None:
-        await self.host.in_worker(_set_size, self.by(os.O_WRONLY), size)
+        await self.host.in_worker(fdcalls.set_size, self.by(os.O_WRONLY), size)
         shrinks = size < self.size
         self.size = size
         if shrinks and self.mapping is not None:
@@ -332,13 +225,13 @@ class InheritedInode(Inode):
         """Raises ENOSPC, EFBIG, EOPNOTSUPP (all but plain allocation)."""
         if mode:
             raise Errno.EOPNOTSUPP
-        await self.host.in_worker(_preallocate, self.by(os.O_WRONLY), offset, length)
+        await self.host.in_worker(fdcalls.preallocate, self.by(os.O_WRONLY), offset, length)
         self.size = max(self.size, offset + length)
 
     async def fsync(self, *, data_only: bool = False) -> None:
         if self.mapping is not None:
             await filemap_fsync(self.mapping)
-        await self.host.in_worker(_sync, self.given[0], data_only)
+        await self.host.in_worker(fdcalls.sync, self.given[0], data_only)
 
     def written(self, data: bytes, start: int) -> None:
         """The host has `data` at `start` now: so has whoever maps it."""
@@ -365,7 +258,7 @@ class InheritedInode(Inode):
         length = min(count * PAGE_BYTES, self.size - offset)
         parts: list[bytes] = []
         while length > 0:
-            part = await self.host.in_worker(_read, given, length, offset)
+            part = await self.host.in_worker(fdcalls.read, given, length, offset)
             if not part:
                 break
             parts.append(part)
@@ -377,228 +270,8 @@ class InheritedInode(Inode):
         data = data[: max(self.size - offset, 0)]
         if data:
             given = self.by(os.O_WRONLY)
-            status = await self.host.in_worker(_write_mapped, given, data, offset)
+            status = await self.host.in_worker(fdcalls.write_mapped, given, data, offset)
             self.version = (status.st_mtime_ns, status.st_size)
-
-
-class InheritedFile(RegularFile):
-    """An open file whose position is the host descriptor's."""
-
-    def __init__(self, path: Path, flags: int, given: Given) -> None:
-        self.given = given
-        super().__init__(path, flags)
-
-    @property
-    def node(self) -> InheritedInode:
-        return cast("InheritedInode", self.inode)
-
-    @property
-    def mapping(self) -> AddressSpace | None:
-        inode = self.node
-        if inode.mapping is None and inode.contents:
-            inode.mapping = AddressSpace(inode, inode.sb.kernel.frames)
-        return inode.mapping
-
-    @property
-    def pos(self) -> int:
-        try:
-            return os.lseek(self.given.fd, 0, os.SEEK_CUR)
-        except OSError:
-            return 0
-
-    @pos.setter
-    def pos(self, pos: int) -> None:
-        if "refs" in self.__dict__:  # not by the constructor: it stays where it is
-            try:
-                os.lseek(self.given.fd, pos, os.SEEK_SET)
-            except OSError as error:
-                raise from_oserror(error) from None
-
-    async def handle(self) -> Handle:
-        """The host's descriptor."""
-        return self.given
-
-    def offset(self, pos: int | None) -> int:
-        """Where the host is to read or write."""
-        return OWN if pos is None else pos
-
-    def moved(self, handle: Handle, to: int) -> None:
-        """A read or write from the file's own position has ended at `to`."""
-
-    async def read_iter(self, task: Task, it: IovIter, pos: int | None = None) -> int:
-        """Raises EISDIR, EIO, EFAULT and what else the host answers."""
-        inode, handle = self.node, await self.handle()
-        if inode.mapping is not None and inode.mapping.dirty:
-            await filemap_fsync(inode.mapping)
-        offset, done = self.offset(pos), 0
-        while it.count:
-            try:
-                want = min(it.count, CHUNK_BYTES)
-                await it.fault_in(want)
-                data = _read_cached(handle, want, offset)
-                if data is None:
-                    data = await inode.host.in_worker(_read, handle, want, offset)
-                copied = await self._hand_over(it, handle, data, offset)
-            except Errno:
-                if done:
-                    break
-                raise
-            done += copied
-            if offset != OWN:
-                offset += copied
-            if not copied or copied < len(data) or not inode.contents:
-                break
-        if pos is None and offset != OWN:
-            self.moved(handle, offset)
-        return done
-
-    async def _hand_over(self, it: IovIter, handle: Handle, data: bytes, offset: int) -> int:
-        """Copy to the guest; what it has not got is not read. Raises EFAULT."""
-        copied = 0
-        try:
-            if data:
-                copied = await it.copy_to(data)
-        finally:
-            if offset == OWN and copied < len(data):
-                os.lseek(handle.fd, copied - len(data), os.SEEK_CUR)
-        return copied
-
-    async def write_iter(self, task: Task, it: IovIter, pos: int | None = None) -> int:
-        """Raises ENOSPC, EFBIG, EIO, EFAULT and what else the host answers."""
-        inode = self.node
-        async with inode.lock:
-            handle = await self.handle()
-            self._follow_flags(handle)
-            if pos == AT_END:
-                await inode.refresh()
-                pos = inode.size
-            self._limit(task, it, pos)
-            offset, done = self.offset(pos), 0
-            while it.count:
-                try:
-                    data = await it.copy_from(min(it.count, WRITE_BYTES))
-                    written = await self._write_out(handle, data, offset)
-                except Errno:
-                    if done:
-                        break
-                    raise
-                done += written
-                if offset != OWN:
-                    offset += written
-                if written < len(data):
-                    break
-            if pos is None and offset != OWN:
-                self.moved(handle, offset)
-        return done
-
-    async def _write_out(self, handle: Handle, data: bytes, offset: int) -> int:
-        """Write all of it, or as much as the host takes. Raises what it says to the first byte."""
-        inode, done = self.node, 0
-        while done < len(data):
-            part = data[done:] if done else data
-            at = offset if offset == OWN else offset + done
-            try:
-                if inode.quick:
-                    written = _write(handle, part, at)
-                else:
-                    written = await inode.host.in_worker(_write, handle, part, at)
-            except (Errno, OSError) as error:
-                if done:
-                    break
-                raise from_oserror(error) if isinstance(error, OSError) else error from None
-            if inode.contents:
-                if self.flags & os.O_APPEND and offset != OWN:
-                    start = os.fstat(handle.fd).st_size - written
-                else:
-                    start = os.lseek(handle.fd, 0, os.SEEK_CUR) - written if at == OWN else at
-                inode.written(part[:written], start)
-            done += written
-            if not written:
-                break
-        return done
-
-    def _follow_flags(self, handle: Handle) -> None:
-        """fcntl(2) may have changed whether writes append: of everybody who shares the file."""
-        flags = fcntl.fcntl(handle.fd, fcntl.F_GETFL)
-        if (flags ^ self.flags) & os.O_APPEND:
-            fcntl.fcntl(handle.fd, fcntl.F_SETFL, flags ^ os.O_APPEND)
-
-    def _limit(self, task: Task, it: IovIter, pos: int | None) -> None:
-        """RLIMIT_FSIZE. Raises EFBIG, with SIGXFSZ."""
-        soft = task.process.rlimits.get(RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))[0]
-        if soft >= 1 << 63 or not self.node.contents or not it.count:
-            return
-        start = self.pos if pos is None else pos
-        if self.flags & os.O_APPEND:
-            start = self.node.size
-        check_size(task, start + 1)
-        it.count = min(it.count, soft - start)
-
-    async def llseek(self, offset: int, whence: int) -> int:
-        handle = await self.handle()
-        if whence in (os.SEEK_SET, os.SEEK_CUR):
-            try:
-                return os.lseek(handle.fd, offset, whence)
-            except OSError as error:
-                raise from_oserror(error) from None
-        return await self.node.host.in_worker(_seek, handle, offset, whence)
-
-    async def release(self) -> None:
-        inode = self.node
-        try:
-            if inode.mapping is not None and inode.mapping.dirty:
-                await filemap_fsync(inode.mapping)
-        finally:
-            await super().release()
-            if inode.opens == 1:
-                inode.host.identities.pop(inode.identity, None)
-                if inode.mapping is not None:
-                    await truncate_pages(inode.mapping, 0)
-
-
-class ReopenedFile(InheritedFile):
-    """The same file opened once more, with a position of its own."""
-
-    def __init__(self, path: Path, flags: int, given: Given) -> None:
-        self.at = 0
-        super().__init__(path, flags, given)
-
-    @property
-    def pos(self) -> int:
-        return self.at
-
-    @pos.setter
-    def pos(self, pos: int) -> None:
-        self.at = pos
-
-    async def handle(self) -> Handle:
-        sb = self.node.host
-        if sb.opened is None:
-            sb.opened = {}
-        fd = sb.opened.get(self)
-        if fd is None:
-            flags = self.flags & (os.O_ACCMODE | os.O_APPEND)
-            fd = sb.opened[self] = await sb.in_worker(_reopen, self.given, flags)
-        return fd
-
-    def offset(self, pos: int | None) -> int:
-        return self.at if pos is None else pos
-
-    def moved(self, handle: Handle, to: int) -> None:
-        self.at = self.node.size if self.flags & os.O_APPEND and self.writable else to
-
-    async def llseek(self, offset: int, whence: int) -> int:
-        if not self.node.contents:
-            return await super().llseek(offset, whence)
-        return await RegularFile.llseek(self, offset, whence)
-
-    async def release(self) -> None:
-        fd = (self.node.host.opened or {}).pop(self, None)
-        try:
-            await super().release()
-        finally:
-            if fd is not None:
-                fd.close()
 
 
 def inherit(kernel: Kernel, fd: int) -> tuple[InheritedFile, Given]:
