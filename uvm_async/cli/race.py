@@ -313,9 +313,10 @@ def _say(progress: Progress, found: list[Failure], interrupted: bool) -> None:
     for failure in found:
         if failure.detail:
             print(f"{failure.why}: {failure.detail}")
+        switches = len(failure.schedule.switches)
         print(
             f"{failure.why}: schedule {failure.execution} of {effort}; "
-            f"shortened to {len(failure.schedule.switches)} switches; "
+            f"shortened to {switches} switch{'es' if switches != 1 else ''}; "
             f"again with: uvm replay {shlex.quote(os.path.normpath(failure.path))}"
         )
     sys.stdout.flush()
