@@ -1,5 +1,4 @@
-/* A process is forked while another thread holds a lock; the child, in which that thread does not
- * exist, waits for its copy of the lock for ever.
+/* A process is forked while another thread holds a lock; the child waits for its copy for ever.
  *
  * fails: deadlock
  * threads: 1

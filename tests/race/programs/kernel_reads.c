@@ -1,5 +1,4 @@
-/* A record is written to a pipe straight from where another thread is changing it: half of the change
- * is sent.
+/* A record is sent by write() while another thread changes it: half of the change is sent.
  *
  * fails: assert
  * threads: 2

@@ -1,5 +1,4 @@
-/* A thread reads its orders from a pipe into memory that another looks at twice, and trusts to stay
- * the same.
+/* A thread checks a number and then uses it; between, read() puts another one there.
  *
  * fails: assert
  * threads: 2

@@ -1,5 +1,4 @@
-/* The handler of a signal changes what only the thread that it interrupts uses: no other thread ever
- * touches it.
+/* A signal's handler changes what only the thread that it interrupts ever touches.
  *
  * fails: assert
  * threads: 1
