@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ from race.simulator import (
     write,
 )
 from race.simulator import Program as Simulated
+from uvm_async.race import context_bounding
 from uvm_async.race import shrink as shrinking
 from uvm_async.race.engine import Target
 from uvm_async.race.explore import replay
 from uvm_async.race.failure import Failure
-from uvm_async.race.following import AtPositions, AtSteps
+from uvm_async.race.following import AtPositions, AtSteps, Follower, Position
 from uvm_async.race.model import Profile, Result, Schedule
 from uvm_async.race.session import Session
 from uvm_async.race.shrink import Shrunk, shrink
@@ -142,6 +144,19 @@ def test_without_a_search_no_switch_can_be_taken_away(
         assert_no_switch_can_be_taken_away(program, outcome)
 
 
+@pytest.mark.parametrize("limit", ["MAX_POINTS", "MAX_WAITING"])
+def test_search_that_leaves_something_out_says_so(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = depth_three()
+    (result, *_) = failing(program)
+    assert shrunk(program, result).shortest
+    monkeypatch.setattr(context_bounding, limit, 6)
+    outcome = shrunk(program, result)
+    assert not outcome.shortest
+    assert_no_switch_can_be_taken_away(program, outcome)
+
+
 def straight_line(*tasks: list[tuple[str, int, int]]) -> tuple[Body, ...]:
     """Each writes what it has last read, doubled, and a number of its own."""
 
@@ -189,6 +204,92 @@ def test_of_any_program_the_shortest_is_found(
         assert outcome.tried >= shrinking.SEARCH
 
 
+WAYS = (
+    "_beginning", "_chunks", "_singles", "_search", "_moves", "_exchanges", "_pairs", "_steps",
+)  # fmt: skip
+W = 400
+
+
+async def nothing(*args: object) -> bool:
+    """A way of shortening that never does."""
+    return False
+
+
+def increment() -> Generator[Op, Any, None]:
+    value = yield read(X)
+    yield write(X, value + 1)
+
+
+def writes(word: int) -> Body:
+    def run() -> Generator[Op, Any, None]:
+        yield write(word, 1)
+
+    return run
+
+
+def both_or_none() -> Simulated:
+    """An update is lost, and the first task has seen both of the others' writes or none."""
+
+    def sees() -> Generator[Op, Any, None]:
+        one = yield read(Y)
+        other = yield read(Z)
+        yield write(W, one + other)
+
+    bodies = (sees, increment, increment, writes(Z), writes(Y))
+    return Simulated(bodies, lambda memory: memory[X] == 2 or memory[W] == 1)
+
+
+def late_writer() -> Simulated:
+    """Fails if the second task has come before the first one writes."""
+
+    def first() -> Generator[Op, Any, None]:
+        yield read(Y)
+        yield write(X, 1)
+
+    def second() -> Generator[Op, Any, None]:
+        assert (yield read(X)) == 1
+
+    return Simulated((first, second))
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What one way of shortening does by itself."""
+
+    way: str
+    program: Simulated
+    begins: dict[Position, int]
+    """The failing schedule that it is given,"""
+    costs: tuple[int, int]
+    left: tuple[int, int]
+    """and what that costs, before and after."""
+
+    def __str__(self) -> str:
+        return self.way.strip("_")
+
+
+TWICE = Simulated((increment, increment, writes(Y)), lambda memory: memory[X] == 2)
+ALONE = (
+    Alone("_singles", TWICE, {(0, 1): 2, (0, 2): 1}, (2, 2), (1, 1)),
+    Alone("_pairs", both_or_none(), {(0, 1): 4, (0, 2): 3, (1, 2): 2}, (3, 3), (1, 1)),
+    Alone("_moves", late_writer(), {(0, 2): 1}, (1, 1), (0, 1)),
+    Alone("_exchanges", TWICE, {(-1, 0): 1, (1, 2): 0}, (1, 2), (1, 1)),
+    Alone("_search", TWICE, {(-1, 0): 1, (1, 2): 0}, (1, 2), (1, 1)),
+)
+
+
+@pytest.mark.parametrize("alone", ALONE, ids=str)
+def test_each_way_of_shortening_does_something_by_itself(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = executed(alone.program, AtPositions(alone.begins.items()))
+    assert result.failure and cost(result) == alone.costs
+    for way in WAYS:
+        if way != alone.way:
+            monkeypatch.setattr(shrinking._Shrinker, way, nothing)
+    assert cost(shrunk(alone.program, result).result) == alone.left
+
+
 def noisy(tasks: int, rounds: int) -> Simulated:
     """Two of many tasks lose an update."""
 
@@ -216,6 +317,16 @@ def test_many_switches_are_left_out_at_once() -> None:
     outcome = shrunk(program, result, shorter=told.append)
     assert cost(outcome.result) == (1, 1)
     assert next(found.tried for found in told if len(found.schedule.switches) < 5) < 25
+
+
+def test_end_of_a_long_schedule_is_left_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    for way in WAYS[1:]:
+        monkeypatch.setattr(shrinking._Shrinker, way, nothing)
+    program = noisy(2, 200)
+    result = first_failure(program)
+    outcome = shrunk(program, result)
+    assert len(outcome.schedule.switches) < len(result.switches) / 4
+    assert outcome.tried < 12
 
 
 def test_budget_is_kept_and_what_it_leads_to_fails() -> None:
@@ -256,6 +367,41 @@ def test_same_schedules_are_tried_each_time() -> None:
         asyncio.run(shrink(Schedule(result.switches), result, run))
     half = len(tried) // 2
     assert tried[:half] == tried[half:] and half > 20
+
+
+def test_words_that_are_found_on_the_way_stay_with_the_schedule_that_found_them() -> None:
+    """They are more choice points, so what was tried before has to be tried again."""
+    program = noisy(3, 5)
+    result = first_failure(program)
+    given: list[tuple[tuple[int, ...], Hashable]] = []
+    told: list[Shrunk] = []
+
+    async def run(words: Schedule, strategy: Strategy) -> tuple[Result, Schedule]:
+        assert isinstance(strategy, Follower)
+        given.append((words.watched, strategy.key))
+        other = executed(program, strategy)
+        watched = words.watched or ((1,) if len(other.switches) < 2 else ())
+        return other, Schedule(other.switches, watched)
+
+    outcome = asyncio.run(shrink(Schedule(result.switches), result, run, shorter=told.append))
+    *before, last = told
+    assert cost(outcome.result) == (1, 1) and outcome.schedule.watched == (1,)
+    assert {found.schedule.watched for found in before} == {()} and last.schedule.watched == (1,)
+    assert {watched for watched, _ in given[: last.tried]} == {()}
+    assert {watched for watched, _ in given[last.tried :]} == {(1,)}
+    no_switch = {AtPositions([]).key, AtSteps({}).key}
+    assert {key for _, key in given[last.tried : last.tried + 2]} == no_switch
+
+
+def test_another_failure_is_not_taken_for_the_same() -> None:
+    """Whatever does not fail by an assertion has a wrong status."""
+    program = Simulated(check_then_act().bodies, lambda memory: False)
+    results = failing(program)
+    aborts = [result for result in results if result.failure == "SIGABRT"]
+    assert min(map(cost, results)) < min(map(cost, aborts))
+    outcome = shrunk(program, aborts[-1])
+    assert outcome.result.failure == "SIGABRT" and outcome.shortest
+    assert cost(outcome.result) == min(map(cost, aborts))
 
 
 def test_what_does_not_fail_again_is_left_as_it_was() -> None:

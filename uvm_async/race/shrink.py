@@ -13,8 +13,8 @@ Tried are, in this order:
    no more of them, that is the end: nothing shorter fails;
 4. one switch made elsewhere: only when the running task cannot go on, or before the
    one before it, or to another task (compare Jalbert and Sen, "A trace simplification
-   technique for effective debugging of concurrent programs", FSE 2010); and two tasks
-   in each other's places;
+   technique for effective debugging of concurrent programs", FSE 2010); a task brought
+   forward; two tasks in each other's places;
 5. to leave out two switches; to leave out one, with the others at the same steps;
 6. more of the shortest schedules.
 
@@ -62,9 +62,9 @@ FIRST_SHARE: Final = 1 / 3
 SECONDS: Final = 60.0
 """All of it, but for the execution under way;"""
 EXTRA_SHARE: Final = 1 / 6
-"""of which so much for the search, exchanges and pairs."""
+"""of which so much for the search, and for what changes two things at once."""
 MANY: Final = 12
-"""Pairs are tried of no more switches than that."""
+"""Two of no more things than that are tried together."""
 TAIL: Final = 12
 """Segments after the last switch that count."""
 
@@ -149,7 +149,8 @@ class _Shrinker:
             shorter = await self._singles() or await self._search(FIRST_SHARE)
             if not shorter and not self._exhausted:
                 shorter = (
-                    await self._moves()
+                    await self._moves(_moved, self._attempt)
+                    or await self._moves(_brought_forward, self._attempt_extra)
                     or await self._exchanges()
                     or await self._pairs()
                     or await self._steps()
@@ -256,15 +257,19 @@ class _Shrinker:
                     return True
         return False
 
-    async def _moves(self) -> bool:
-        """One switch moved, for as long as that helps."""
+    async def _moves(
+        self,
+        moved: Callable[[list[Segment], int], Iterator[list[Segment]]],
+        attempt: Callable[[Follower], Awaitable[bool]],
+    ) -> bool:
+        """Other orders, for as long as they are shorter."""
         at, shorter = 0, False
         while at < len(order := _until_last_switch(self._best)):
             if _forced_segments(self._best).isdisjoint((at, at + 1, at + 2)):
                 at += 1
                 continue
-            for moved in _moved(order, at):
-                if await self._attempt(InOrder(moved)):
+            for segments in moved(order, at):
+                if await attempt(InOrder(segments)):
                     shorter = True
                     break
             else:
@@ -351,6 +356,16 @@ def _moved(order: list[Segment], at: int) -> Iterator[list[Segment]]:
     if before:
         for other in sorted({task for task, _ in order} - {task, before[-1][0]}):
             yield [*before, (other, UNTIL_IT_CANNOT), *after]
+
+
+def _brought_forward(order: list[Segment], at: int) -> Iterator[list[Segment]]:
+    """Other orders, in which one that comes later comes before segment `at`."""
+    task, _ = order[at]
+    before, after = order[:at], order[at + 1 :]
+    for i in range(1, min(len(after), MANY)):
+        rest = [*after[:i], *after[i + 1 :]]
+        yield [*before, after[i], order[at], *rest]
+        yield [*before, after[i], (task, UNTIL_IT_CANNOT), *rest]
 
 
 def _cost(result: Result) -> Cost:
