@@ -209,9 +209,7 @@ async def _handle(task: Task, info: SigInfo, action: SigAction) -> None:
     u64[regs + r.RIP] = action.handler
     u64[regs + r.EFLAGS] &= ~0x10500  # RF, TF, DF
     u64[regs + r.CSGSFS] = r.USER_CS_SS
-    policy = task.kernel.sched.policy
-    if policy.controlled:
-        policy.handles_signal(task)
+    task.kernel.sched.policy.handles_signal(task)
 
 
 async def sigreturn(task: Task) -> None:

@@ -43,6 +43,7 @@ from uvm_async.sched.state import TaskState
 
 if TYPE_CHECKING:
     from uvm_async.arch.stub import Stub
+    from uvm_async.kernel.kernel import Kernel
     from uvm_async.kernel.task import Task
     from uvm_async.race.area import RaceArea
 
@@ -406,10 +407,9 @@ class Controlled(Policy):
         """Up to the next timer, which may change something. False: there is none."""
         kernel = task.kernel
         deadline = kernel.timers.next_deadline_ns()
-        if deadline is None or not isinstance(kernel.clock, VirtualClock):
+        if deadline is None:
             return False
-        kernel.clock.advance_to(deadline)
-        kernel.timers.expire(deadline)
+        _advance_to(kernel, deadline)
         self.behind.time_passes()
         return True
 
@@ -477,13 +477,10 @@ class Controlled(Policy):
 
     def _wake_up(self, task: Task) -> None:
         """Time passes until `task` has slept enough."""
-        kernel = task.kernel
-        timer = task.timer
         self.early += 1
         self.woken = task
-        if timer is not None and isinstance(kernel.clock, VirtualClock):
-            kernel.clock.advance_to(timer.deadline_ns)
-            kernel.timers.expire(timer.deadline_ns)
+        if task.timer is not None:
+            _advance_to(task.kernel, task.timer.deadline_ns)
 
     def _leave_alone(self, step: int) -> None:
         """There is no choice until somebody else can run; nor do these points count."""
@@ -522,6 +519,13 @@ def _has_memory_of_its_own(task: Task) -> bool:
     if task.pid != task.process.pid or parent is None:
         return False
     return all(task.mm is not other.mm for other in parent.tasks)
+
+
+def _advance_to(kernel: Kernel, deadline_ns: int) -> None:
+    """Virtual time passes up to then, and wakes whom it wakes."""
+    assert isinstance(kernel.clock, VirtualClock)
+    kernel.clock.advance_to(deadline_ns)
+    kernel.timers.expire(deadline_ns)
 
 
 def _cpu_s(pid: int) -> float:

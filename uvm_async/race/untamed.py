@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iced_x86 import Decoder, Mnemonic
 
+from uvm_async.race.binary import is_library_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -67,6 +69,8 @@ def sets_gs(sources: Sources) -> str:
     """The first instruction of the user's code that surely sets GS, in words; empty if there is
     none."""
     for binary, bias in sources.files():
+        if is_library_file(binary.path):  # all of it is: not worth a look at each start
+            continue
         for addr, mnemonic in _instructions(binary, SETS_GS):
             if binary.function_at(addr) is not None and not sources.is_library(addr + bias):
                 where = sources.place(addr + bias).where
