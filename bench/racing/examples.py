@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from race.programs import LARGER_DIR, Program, all_programs, build, larger_programs
+from race.corpus import LARGER_DIR, Program, all_programs, build, larger_programs
 from uvm_async.errors import UsageError
 from uvm_async.race.engine import Target
 

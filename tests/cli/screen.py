@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import termios
@@ -40,6 +41,14 @@ class Session:
         """Type a line, and wait for the next prompt; what was shown meanwhile."""
         self.child.sendline(text)
         return self.prompt()
+
+    def rest(self) -> bytes:
+        """All that is shown until the end. `expect` would look at all of it at each read."""
+        parts = []
+        with contextlib.suppress(pexpect.EOF):
+            while True:
+                parts.append(self.child.read_nonblocking(65536, self.child.timeout))
+        return b"".join(parts)
 
     def end(self) -> int:
         """Wait for the end; the status, negative for a death by signal."""

@@ -53,10 +53,10 @@ def test_signal_while_booting_ends_us_by_that_signal_and_leaves_nothing() -> Non
 
 @pytest.mark.realtime
 def test_keyboards_signal_reaches_the_whole_group(machine_options: MachineOptions) -> None:
-    script = "trap 'echo shell' INT; sleep 1000; echo after"
+    script = "trap 'echo shell' INT; (echo ready; exec sleep 1000); echo after"
     command = [UVM, "run", *option_arguments(machine_options), "--", BUSYBOX, "sh", "-c", script]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        time.sleep(2)
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
     assert out == b"shell\nafter\n"
@@ -69,10 +69,11 @@ def test_signal_that_the_caller_ignores_stays_ignored(machine_options: MachineOp
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as process:
-        assert process.stdin is not None
-        time.sleep(1)
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"here\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"here\n"
         process.send_signal(signal.SIGHUP)
-        time.sleep(0.2)
         out, _ = process.communicate(b"still here\n", timeout=30)
     assert (process.returncode, out) == (0, b"still here\n")
 

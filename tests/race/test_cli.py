@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from race.programs import build, program_named
+from race.corpus import build, program_named
 from race.rig import build_guest
 from support.guests import Builder
 from support.uvm import UVM, Family, one_line, uvm
@@ -22,11 +22,6 @@ from support.uvm import UVM, Family, one_line, uvm
 pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine, pytest.mark.many_traps]
 
 TESTS = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("programs")
 
 
 def example(name: str, directory: Path, *, fixed: bool = False) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from race.programs import build, program_named
+from race.corpus import build, program_named
 from race.rig import Ran, build_guest, executions, ran, target
 from support.guests import Builder
 from support.options import TRANSPORTS, TRAPS
@@ -47,8 +47,8 @@ async def explored(where: Target, n: int, *, seed: int = 1, strategy: str = "mix
 
 
 @pytest.mark.parametrize("static", [True, False], ids=["static", "dynamic"])
-async def test_two_explorations_with_one_seed_are_one(tmp_path: Path, static: bool) -> None:
-    where = example("lost_update", tmp_path, static=static)
+async def test_two_explorations_with_one_seed_are_one(directory: Path, static: bool) -> None:
+    where = example("lost_update", directory, static=static)
     first = await explored(where, 30)
     assert len({one.accesses for one in first}) > 4
     for _ in range(9):
@@ -57,21 +57,21 @@ async def test_two_explorations_with_one_seed_are_one(tmp_path: Path, static: bo
 
 
 @pytest.mark.parametrize("strategy", ["random", "pct", "pos", "surw", "rff", "delay", "preemption"])
-async def test_every_strategy_is_a_function_of_its_seed(tmp_path: Path, strategy: str) -> None:
-    where = example("deadlock_two_locks", tmp_path)
+async def test_every_strategy_is_a_function_of_its_seed(directory: Path, strategy: str) -> None:
+    where = example("deadlock_two_locks", directory)
     assert await explored(where, 25, strategy=strategy) == await explored(
         where, 25, strategy=strategy
     )
 
 
 @pytest.mark.parametrize("name", ["shared_mapping", "signal_race", "use_after_free", "cond_if"])
-async def test_processes_signals_and_allocators_repeat_too(tmp_path: Path, name: str) -> None:
-    where = example(name, tmp_path)
+async def test_processes_signals_and_allocators_repeat_too(directory: Path, name: str) -> None:
+    where = example(name, directory)
     assert await explored(where, 25) == await explored(where, 25)
 
 
-def test_both_loops_make_the_same_exploration(tmp_path: Path) -> None:
-    where = example("lost_update", tmp_path, static=False)
+def test_both_loops_make_the_same_exploration(directory: Path) -> None:
+    where = example("lost_update", directory, static=False)
     answers = []
     for factory in LOOPS.values():
         with asyncio.Runner(loop_factory=factory) as runner:
@@ -80,9 +80,9 @@ def test_both_loops_make_the_same_exploration(tmp_path: Path) -> None:
 
 
 async def test_trap_doors_and_transports_make_the_same_exploration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = example("deadlock_two_locks", tmp_path)
+    where = example("deadlock_two_locks", directory)
     answers = []
     for trap in TRAPS:
         for transport in TRANSPORTS:
@@ -92,9 +92,9 @@ async def test_trap_doors_and_transports_make_the_same_exploration(
     assert all(answer == answers[0] for answer in answers)
 
 
-async def test_schedule_runs_the_same_in_a_machine_of_its_own(tmp_path: Path) -> None:
+async def test_schedule_runs_the_same_in_a_machine_of_its_own(directory: Path) -> None:
     """The first execution of a machine is as all later ones, and leases do not matter."""
-    where = example("order_violation", tmp_path, static=False)
+    where = example("order_violation", directory, static=False)
     async with Session(where, strategy="random", seed=3) as session:
         for _ in range(10):
             await session.next()
@@ -249,14 +249,14 @@ async def test_an_executable_that_is_not_there_is_wrong_use() -> None:
 # -- what counts
 
 
-async def test_predicate_sees_the_end_of_each_execution(tmp_path: Path) -> None:
+async def test_predicate_sees_the_end_of_each_execution(directory: Path) -> None:
     outputs = []
 
     def total_is_whole(engine: Engine, result: Result) -> str | None:
         outputs.append(result.stdout)
         return "half a total" if b"total 1\n" in result.stdout else None
 
-    where = example("lost_update", tmp_path)
+    where = example("lost_update", directory)
     checks = Checks(predicate=total_is_whole)
     options = Options(schedules=200, checks=checks, failures=2)
     found = [failure async for failure in explore(where, options)]
@@ -266,8 +266,8 @@ async def test_predicate_sees_the_end_of_each_execution(tmp_path: Path) -> None:
         assert [result.failure for result in results] == [failure.why] * 2
 
 
-async def test_race_counts_only_if_asked(tmp_path: Path) -> None:
-    where = example("torn_counter", tmp_path)
+async def test_race_counts_only_if_asked(directory: Path) -> None:
+    where = example("torn_counter", directory)
     checks = Checks(fail_on_race=True)
     found = [f async for f in explore(where, Options(schedules=100, checks=checks, shrink=False))]
     assert len(found) == 1 and " on " in found[0].why

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from race.programs import OPTIMISATIONS, Program, all_programs, build
+from race.corpus import OPTIMISATIONS, Program, all_programs, build
 from uvm_async.race.engine import Target
 from uvm_async.race.explore import Options, explore, replay
 from uvm_async.race.failure import Failure
@@ -24,11 +24,6 @@ REPLAYS = 20
 SURVIVES = 300
 SURVIVES_UNACCUSED = 60
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("examples")
 
 
 def way_of(program: Program, *, fixed: bool) -> tuple[str, bool, bool]:
@@ -70,7 +65,9 @@ async def hashes_of(failure: Failure, times: int) -> list[tuple[Result, tuple[st
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
-async def test_wrong_one_is_found_replayed_and_shrunk(program: Program, directory: Path) -> None:
+async def test_wrong_one_is_found_replayed_and_shrunk(
+    program: Program, directory: Path, tmp_path: Path
+) -> None:
     target = target_of(program, directory, fixed=False)
     found = [failure async for failure in explore(target, Options(schedules=BUDGET, seed=SEED))]
     assert len(found) == 1, f"not found in {BUDGET} schedules"
@@ -78,7 +75,7 @@ async def test_wrong_one_is_found_replayed_and_shrunk(program: Program, director
     assert found[0].preemptions <= 4
     assert len(found[0].schedule.switches) <= 4 + program.threads
 
-    path = found[0].save(str(directory))
+    path = found[0].save(str(tmp_path))
     failure = Failure.load(path)
     assert failure == dataclasses.replace(found[0], path=path)
     replays = await hashes_of(failure, REPLAYS)

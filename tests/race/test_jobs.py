@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from race.programs import build, program_named
+from race.corpus import build, program_named
 from support.leaks import census, new_since
 from uvm_async.cli.main import main
 from uvm_async.errors import MachineError, UsageError
@@ -39,11 +39,6 @@ from uvm_async.race.session import Checks
 UVM = (sys.executable, "-m", "uvm_async")
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
 TESTS = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("programs")
 
 
 @pytest.fixture(scope="module")

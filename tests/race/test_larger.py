@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from race.programs import Program, build, larger_programs
+from race.corpus import Program, build, larger_programs
 from uvm_async.race.engine import Target
 from uvm_async.race.explore import Options, explore, replay
 
@@ -20,11 +20,6 @@ pytestmark = [
 BUDGET = 300
 SURVIVES = 20
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("larger")
 
 
 def target_of(program: Program, directory: Path, *, fixed: bool) -> Target:

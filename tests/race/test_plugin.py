@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from race.programs import build, program_named
+from race.corpus import build, program_named
 
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.machine, pytest.mark.fixed_machine]
@@ -33,9 +33,8 @@ SAVED = re.compile(r"^schedule: (.+)$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+def programs(directory: Path) -> Callable[..., str]:
     """`programs("lost_update", fixed=True)`: the path of that program."""
-    directory = tmp_path_factory.mktemp("programs")
 
     def path(name: str, *, fixed: bool = False) -> str:
         return str(build(program_named(name), fixed=fixed, directory=directory))
@@ -44,13 +43,18 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 
 @pytest.fixture(autouse=True)
-def of_its_own(pytester: pytest.Pytester) -> None:
-    """Whatever lies above the temporary directory, the inner sessions' root is theirs."""
+def of_its_own(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lies above the temporary directory, the inner sessions' root is theirs; whatever
+    runs this one, they do not think that it is CI."""
     pytester.makeini("[pytest]\n")
+    for name in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def session(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=100)
+    # Hypothesis's plugin takes half as long to load as all the rest of a small session.
+    without = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    return pytester.runpytest_subprocess(*without, *arguments, timeout=100)
 
 
 def saved_in(directory: Path) -> list[str]:
@@ -80,14 +84,7 @@ def test_session_that_explores_nothing_loads_only_the_plugin(pytester: pytest.Py
     )
 
 
-@pytest.mark.parametrize("ci", ["", "1"])
-def test_failing_schedule_is_told_saved_and_shown_again_by_both_commands(
-    pytester: pytest.Pytester,
-    programs: Callable[..., str],
-    monkeypatch: pytest.MonkeyPatch,
-    ci: str,
-) -> None:
-    monkeypatch.setenv("CI", ci)  # pytest's own switch for longer summaries
+def make_two_wrong(pytester: pytest.Pytester, programs: Callable[..., str]) -> None:
     pytester.makepyfile(
         test_it=f"""
         import pytest
@@ -100,10 +97,11 @@ def test_failing_schedule_is_told_saved_and_shown_again_by_both_commands(
             uvm_race([{programs("deadlock_two_locks")!r}])
         """
     )
-    result = session(pytester)
+
+
+def assert_both_are_told(result: pytest.RunResult) -> None:
     result.assert_outcomes(failed=2)
     assert result.ret == 1
-    output = result.stdout.str()
     result.stdout.fnmatch_lines(
         [
             "uvm_race: SIGABRT under schedule * (strategy mix, seed 0, *), shortened to * switch*",
@@ -119,7 +117,17 @@ def test_failing_schedule_is_told_saved_and_shown_again_by_both_commands(
             "FAILED test_it.py::test_locks - uvm_race: deadlock under schedule *",
         ]
     )
+    output = result.stdout.str()
     assert "Traceback" not in output and "pytest_plugin.py" not in output
+
+
+def test_failing_schedule_is_told_saved_and_shown_again_by_both_commands(
+    pytester: pytest.Pytester, programs: Callable[..., str]
+) -> None:
+    make_two_wrong(pytester, programs)
+    result = session(pytester)
+    assert_both_are_told(result)
+    output = result.stdout.str()
     files = SAVED.findall(output)
     assert saved_in(pytester.path / ".uvm-failures") == sorted(map(os.path.basename, files))
 
@@ -136,6 +144,14 @@ def test_failing_schedule_is_told_saved_and_shown_again_by_both_commands(
         steps = re.compile(r"^ *\d+ [●│ ]+.*$", re.MULTILINE)
         told = steps.findall(replayed.stdout.str())
         assert len(told) > 5 and set(told) <= set(steps.findall(output))
+
+
+def test_failures_are_told_alike_where_pytest_shows_whole_messages(
+    pytester: pytest.Pytester, programs: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_two_wrong(pytester, programs)
+    monkeypatch.setenv("CI", "1")
+    assert_both_are_told(session(pytester))
 
 
 def test_right_program_passes_with_just_the_schedules_that_were_asked_for(

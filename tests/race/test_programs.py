@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from race.programs import (
+from race.corpus import (
     FAILURES,
     LARGER_DIR,
     OPTIMISATIONS,
@@ -36,11 +36,6 @@ WAYS = [
     ]
     for index in range(4)
 ]
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("race-programs")
 
 
 def ways_of(program: Program) -> list[tuple[str, bool, bool]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from race.programs import build, program_named
+from race.corpus import build, program_named
 from uvm_async.race.engine import Target
 from uvm_async.race.explore import replay
 from uvm_async.race.session import Session

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from race.programs import Program, all_programs, build, program_named
+from race.corpus import Program, all_programs, build, program_named
 from race.rig import ENVIRONMENT, Ran, ran
 from race.simulator import (
     Body,
@@ -434,11 +434,6 @@ async def found(session: Session) -> tuple[Result, Schedule]:
 
 PREEMPTIONS = {"cond_if": 1, "writer_starves": 1, "ring_buffer": 1, "barrier": 0}
 """With which the shrunk schedules of these fail."""
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shrink")
 
 
 @pytest.mark.machine

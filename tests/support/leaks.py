@@ -13,7 +13,9 @@ import gc
 import os
 import re
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 __all__ = ["Census", "census", "machine_processes", "new_since"]
@@ -43,59 +45,64 @@ def _descriptors() -> frozenset[tuple[int, str]]:
     return frozenset(found)
 
 
-def _stat_fields(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; empty if there is no such process."""
+def _read(path: str) -> str:
+    """All of a small file of /proc; empty if its process has ended or is not ours to look at."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return text[text.rindex(")") + 2 :].split()
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, 4096).decode(errors="replace")
+    except ProcessLookupError:
+        return ""
+    finally:
+        os.close(fd)
 
 
-def _processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def _processes() -> dict[int, tuple[str, int]]:
+    """(state, parent) of every process of the system, by pid."""
+    found = {}
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if text := _read(f"/proc/{pid}/stat"):
+            state, parent, _ = text[text.rindex(")") + 2 :].split(maxsplit=2)
+            found[pid] = (state, int(parent))
+    return found
 
 
-def _children() -> frozenset[int]:
-    me = str(os.getpid())
-    return frozenset(
-        pid for pid in _processes() if (fields := _stat_fields(pid)) and fields[1] == me
-    )
-
-
-def machine_processes() -> frozenset[int]:
-    """All living nurseries and stubs of the system, by pid: their program is a memfd."""
-    found = set()
-    for pid in _processes():
+def _machine_processes(pids: Iterable[int]) -> Iterator[int]:
+    for pid in pids:
         try:
             program = os.readlink(f"/proc/{pid}/exe")
         except OSError:
             continue
         if program.startswith("/memfd:uvm-nursery"):
-            found.add(pid)
-    return frozenset(found)
+            yield pid
 
 
-def _embedder(pid: int) -> int | None:
-    """Whose machine a nursery or stub is of: the nursery holds a pidfd of it (descriptor 5)."""
-    for candidate in (pid, *map(int, _stat_fields(pid)[1:2])):
-        try:
-            text = Path(f"/proc/{candidate}/fdinfo/5").read_text()
-        except OSError:
+def machine_processes() -> frozenset[int]:
+    """All living nurseries and stubs of the system, by pid: their program is a memfd."""
+    return frozenset(_machine_processes(_processes()))
+
+
+def _stubs(processes: Mapping[int, tuple[str, int]]) -> Iterator[int]:
+    """Nurseries and stubs, but for those that serve a living program outside our own family."""
+    us = os.getpid()
+
+    @cache
+    def watched(pid: int) -> int | None:
+        """Whose machine a nursery is of: it holds a pidfd of it (descriptor 5)."""
+        match = re.search(r"^Pid:\s*(\d+)$", _read(f"/proc/{pid}/fdinfo/5"), re.MULTILINE)
+        return int(match[1]) if match else None
+
+    for pid in _machine_processes(processes):
+        ancestor = watched(pid) or watched(processes[pid][1])
+        if ancestor is None or ancestor not in processes:
+            yield pid
             continue
-        if match := re.search(r"^Pid:\s*(\d+)$", text, re.MULTILINE):
-            return int(match[1])
-    return None
-
-
-def _anothers(pid: int) -> bool:
-    """Whether this nursery or stub serves a living program outside our own family."""
-    ancestor = _embedder(pid)
-    if ancestor is None or not _stat_fields(ancestor):
-        return False
-    while ancestor > 1 and ancestor != os.getpid():
-        ancestor = int((_stat_fields(ancestor) or "11")[1])
-    return ancestor != os.getpid()
+        while ancestor > 1 and ancestor != us:
+            ancestor = processes[ancestor][1] if ancestor in processes else 1
+        if ancestor == us:
+            yield pid
 
 
 def _blocked_signals() -> str:
@@ -108,11 +115,12 @@ def _blocked_signals() -> str:
 def census() -> Census:
     """Count everything now, what only waits for the garbage collector apart."""
     gc.collect()
+    processes = _processes()
     return Census(
         descriptors=_descriptors(),
         threads=frozenset(int(name) for name in os.listdir("/proc/self/task")),
-        children=_children(),
-        stubs=frozenset(pid for pid in machine_processes() if not _anothers(pid)),
+        children=frozenset(pid for pid, (_, parent) in processes.items() if parent == os.getpid()),
+        stubs=frozenset(_stubs(processes)),
         blocked_signals=_blocked_signals(),
         affinity=frozenset(os.sched_getaffinity(0)),
     )
@@ -127,7 +135,8 @@ def _differences(before: Census, after: Census) -> list[str]:
             complaints.append(f"descriptor {fd} -> {target} was closed")
     complaints += [f"thread {tid}" for tid in sorted(after.threads - before.threads)]
     for pid in sorted(after.children - before.children):
-        complaints.append(f"child {pid} in state {(_stat_fields(pid) or '?')[0]}")
+        state, _ = _processes().get(pid, ("?", 0))
+        complaints.append(f"child {pid} in state {state}")
     complaints += [f"stub or nursery {pid}" for pid in sorted(after.stubs - before.stubs)]
     if after.blocked_signals != before.blocked_signals:
         complaints.append(f"signal mask {before.blocked_signals} -> {after.blocked_signals}")
