@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable
 
@@ -37,6 +38,7 @@ from uvm_async.race.strategies import (
     make_strategy,
     strategy_names,
 )
+from uvm_async.race.strategies.handovers import Handovers
 
 ALL = [
     "random",
@@ -354,6 +356,23 @@ def test_rff_sees_rare_reads_sooner_than_the_random_walk() -> None:
         return sorted(firsts)[4]
 
     assert median("rff") * 3 < median("random")
+
+
+def test_draws_are_mostly_among_words_that_hand_values_over() -> None:
+    """10 is the stack of tasks that came one after the other, 11 and 12 are not."""
+    handovers = Handovers()
+    for task in (1, 2):
+        handovers.begin()
+        handovers.saw(Event(task, Kind.WRITE, 80, 8))
+        handovers.saw(Event(task, Kind.READ, 80, 8))
+    handovers.saw(Event(1, Kind.WRITE, 80, 16))  # overwritten, not read
+    assert handovers.among([10, 11], random.Random(1)) == [10, 11]  # nothing else to draw from
+    handovers.saw(Event(2, Kind.UPDATE, 88, 4))
+    handovers.saw(Event(2, Kind.CALL, 96, call="futex"))
+    rng = random.Random(1)
+    drawn = [tuple(handovers.among([10, 11, 12, 13], rng)) for _ in range(1000)]
+    assert Counter(drawn).keys() == {(11, 12), (10, 11, 12, 13)}
+    assert 850 < drawn.count((11, 12)) < 950
 
 
 # -- systematic search ---------------------------------------------------------------------------

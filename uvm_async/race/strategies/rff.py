@@ -39,6 +39,7 @@ from typing import TypeAlias
 
 from uvm_async.race.model import Event, Kind, Point, Profile, Result
 from uvm_async.race.strategies.base import FOREVER, Strategy, strategy
+from uvm_async.race.strategies.handovers import Handovers
 from uvm_async.race.strategies.pos import EventPriorities
 
 __all__ = ["Constraint", "Rff"]
@@ -164,6 +165,7 @@ class Rff(Strategy):
         self._writers: dict[int, dict[Abstract, None]] = {}
         self._contended: list[int] = []
         """Words that have been both read and written."""
+        self._handovers = Handovers()
         self._seen: set[tuple[Abstract, Abstract]] = set()
         self._failures: set[str] = set()
         self._classes: dict[int, int] = {}
@@ -190,6 +192,7 @@ class Rff(Strategy):
         for rule in self._constraints:
             self._automata.setdefault(rule.word, []).append(_Automaton(rule))
         self._last = {}
+        self._handovers.begin()
         self._pairs = set()
         self._told = 0
         self._patience = max(PATIENCE, profile.steps)
@@ -254,6 +257,7 @@ class Rff(Strategy):
     def _observe(self, event: Event) -> None:
         if not event.is_access:
             return
+        self._handovers.saw(event)
         for word in event.objects:
             here = (event.ip, word)
             held = self._last.get(word, (0, word))
@@ -333,10 +337,11 @@ class Rff(Strategy):
                 rules.append(drawn)
 
     def _draw(self) -> Constraint | None:
-        """A random constraint on a random word that is both read and written."""
+        """A random constraint on a random word that is both read and written, mostly one that
+        hands values from task to task."""
         if not self._contended:
             return None
-        word = self._rng.choice(self._contended)
+        word = self._rng.choice(self._handovers.among(self._contended, self._rng))
         reader = self._rng.choice(list(self._readers[word]))
         writer = self._rng.choice([(0, word), *self._writers[word]])
         return Constraint(self._rng.random() < 0.5, writer, reader)
