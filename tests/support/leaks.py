@@ -53,7 +53,7 @@ def _read(path: str) -> str:
         return ""
     try:
         return os.read(fd, 4096).decode(errors="replace")
-    except ProcessLookupError:
+    except OSError:
         return ""
     finally:
         os.close(fd)
