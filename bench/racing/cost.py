@@ -10,7 +10,7 @@ from typing import Any
 
 from racing.examples import ENVIRONMENT
 from uvm_async.bench.host import on_one_cpu
-from uvm_async.race.engine import Target
+from uvm_async.race.engine import Limits, Target
 from uvm_async.race.session import Session
 
 __all__ = ["access", "rate"]
@@ -20,6 +20,8 @@ ACCESSES = 100_000
 FAULTS = 200_000
 WARM_UP = 20
 EXECUTIONS = 100
+ENDLESS = Limits(steps=1 << 40)
+"""Nobody has to give way for having run for long."""
 CASES = {
     "syscall": (("3", "3"), "syscall", "random:switch=0.1", 500),
     "1000 accesses": (("2", "146"), "conflict", "random:switch=0.02", 150),
@@ -67,8 +69,8 @@ async def access(directory: Path, rounds: int) -> dict[str, Any]:
     floor: list[float] = []
     with on_one_cpu(None):
         async with (
-            Session(target(program, "2", str(ACCESSES)), strategy="random") as many,
-            Session(target(program, "2", "1"), strategy="random") as few,
+            Session(target(program, "2", str(ACCESSES)), strategy="random", limits=ENDLESS) as many,
+            Session(target(program, "2", "1"), strategy="random", limits=ENDLESS) as few,
         ):
             for session in (many, few):
                 for _ in range(2):
