@@ -63,7 +63,9 @@ FAIR_TURN: Final = 50
 FAIR_PART: Final = 4
 """and how many times as many as were the strategy's."""
 COMPUTES_S: Final = 0.3
-"""Seconds of the processor that a task may use between two choice points while others wait."""
+"""Seconds of the processor that a task may use between two choice points while others wait,"""
+TOUCHES_S: Final = 3.0
+"""or, where each access to a page that tasks share is looked at, while it makes such accesses."""
 ALONE_STEPS: Final = 2_000
 """So many choice points after everybody else has ended, memory is watched no longer."""
 FOUND: Final = "found"
@@ -142,7 +144,9 @@ class Controlled(Policy):
         self.stands: tuple[Task, int] | None = None
         """Who was last seen to run without a trap, and at which step,"""
         self.used_s = 0.0
-        """and what of the processor it had used then."""
+        """what of the processor it had used then,"""
+        self.watched = 0
+        """and how many accesses had been looked at."""
         self.alone = 0
         """Choice points at which there was only one who could run,"""
         self.alone_from: int | None = None
@@ -320,11 +324,15 @@ class Controlled(Policy):
         if not self.born or stub is None:
             return False
         used_s = _cpu_s(stub.pid)
+        watched = int(race.watched)
         before, self.stands = self.stands, (task, int(race.step))
+        long_s = COMPUTES_S
+        if race.mode == lib.UVM_RACE_ALL and watched != self.watched:
+            long_s = TOUCHES_S
         if before != self.stands:
-            self.used_s = used_s
-        elif used_s - self.used_s > COMPUTES_S:
-            self.used_s = used_s
+            self.used_s, self.watched = used_s, watched
+        elif used_s - self.used_s > long_s:
+            self.used_s, self.watched = used_s, watched
             if self.looked_at or race.mode not in (lib.UVM_RACE_ALL, lib.UVM_RACE_LISTED):
                 self._computes(task, stub)
             else:  # it may spin on something that nobody knew to be shared
