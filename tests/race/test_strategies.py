@@ -368,7 +368,8 @@ def test_draws_are_mostly_among_words_that_hand_values_over() -> None:
     handovers.saw(Event(1, Kind.WRITE, 80, 16))  # overwritten, not read
     assert handovers.among([10, 11], random.Random(1)) == [10, 11]  # nothing else to draw from
     handovers.saw(Event(2, Kind.UPDATE, 88, 4))
-    handovers.saw(Event(2, Kind.CALL, 96, call="futex"))
+    handovers.saw(Event(1, Kind.WRITE, 96, 8))
+    handovers.saw(Event(2, Kind.READ, 96, 8))
     rng = random.Random(1)
     drawn = [tuple(handovers.among([10, 11, 12, 13], rng)) for _ in range(1000)]
     assert Counter(drawn).keys() == {(11, 12), (10, 11, 12, 13)}

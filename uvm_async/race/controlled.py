@@ -329,10 +329,10 @@ class Controlled(Policy):
         long_s = COMPUTES_S
         if race.mode == lib.UVM_RACE_ALL and watched != self.watched:
             long_s = TOUCHES_S
-        if before != self.stands:
-            self.used_s, self.watched = used_s, watched
-        elif used_s - self.used_s > long_s:
-            self.used_s, self.watched = used_s, watched
+        if before == self.stands and used_s - self.used_s <= long_s:
+            return False
+        self.used_s, self.watched = used_s, watched
+        if before == self.stands:
             if self.looked_at or race.mode not in (lib.UVM_RACE_ALL, lib.UVM_RACE_LISTED):
                 self._computes(task, stub)
             else:  # it may spin on something that nobody knew to be shared

@@ -66,6 +66,11 @@ class Event:
         return self.kind <= Kind.UPDATE
 
     @property
+    def reads(self) -> bool:
+        """Does it take a value from memory?"""
+        return self.kind in (Kind.READ, Kind.UPDATE)
+
+    @property
     def writes(self) -> bool:
         """May it change memory?"""
         return self.kind in (Kind.WRITE, Kind.UPDATE)

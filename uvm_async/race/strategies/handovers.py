@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from uvm_async.race.model import GRAIN_BYTES, Event, Kind
+from uvm_async.race.model import Event
 
 __all__ = ["Handovers"]
 
@@ -21,7 +21,7 @@ MAX_WORDS = 4096
 
 
 class Handovers:
-    """Words of which a task has read what another wrote, or which a call has been on."""
+    """Words of which a task has read what another wrote."""
 
     def __init__(self) -> None:
         self._words: set[int] = set()
@@ -33,19 +33,13 @@ class Handovers:
         self._authors.clear()
 
     def saw(self, event: Event) -> None:
-        """`event` has happened."""
-        if event.is_access:
-            for word in event.objects:
-                if event.kind != Kind.WRITE and self._authors.get(word, event.task) != event.task:
-                    self._learn(word)
-                if event.writes and (word in self._authors or len(self._authors) < MAX_WORDS):
-                    self._authors[word] = event.task
-        elif event.addr:
-            self._learn(event.addr // GRAIN_BYTES)
-
-    def _learn(self, word: int) -> None:
-        if len(self._words) < MAX_WORDS:
-            self._words.add(word)
+        """`event`, an access, has happened."""
+        for word in event.objects:
+            foreign = self._authors.get(word, event.task) != event.task
+            if foreign and event.reads and len(self._words) < MAX_WORDS:
+                self._words.add(word)
+            if event.writes and (word in self._authors or len(self._authors) < MAX_WORDS):
+                self._authors[word] = event.task
 
     def among(self, words: Sequence[int], rng: random.Random) -> Sequence[int]:
         """From which of `words` to draw this time: mostly from those that hand values over."""

@@ -37,7 +37,7 @@ import random
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from uvm_async.race.model import Event, Kind, Point, Profile, Result
+from uvm_async.race.model import Event, Point, Profile, Result
 from uvm_async.race.strategies.base import FOREVER, Strategy, strategy
 from uvm_async.race.strategies.handovers import Handovers
 from uvm_async.race.strategies.pos import EventPriorities
@@ -57,10 +57,6 @@ PATIENCE = 1000
 
 Abstract: TypeAlias = tuple[int, int]
 """(address of the instruction, or 0 for what stood there at the start; word)"""
-
-
-def _reads(event: Event) -> bool:
-    return event.kind in (Kind.READ, Kind.UPDATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ class _Automaton:
         `holds` is who wrote the word last; `awaited`: the reader pends somewhere.
         """
         rule, here = self.constraint, (event.ip, self.constraint.word)
-        is_reader = _reads(event) and here == rule.reader
+        is_reader = event.reads and here == rule.reader
         is_writer = event.writes and here == rule.writer
         if self.state is _State.WRITE:
             if is_writer:
@@ -131,7 +127,7 @@ class _Automaton:
         rule, here = self.constraint, (event.ip, self.constraint.word)
         if self.state not in (_State.WRITE, _State.READ):
             return
-        if _reads(event) and here == rule.reader and held == rule.writer:
+        if event.reads and here == rule.reader and held == rule.writer:
             self.state = _State.DONE
         elif event.writes:
             if here == rule.writer:
@@ -233,7 +229,7 @@ class Rff(Strategy):
     def _pushes(self, point: Point) -> dict[int, int]:
         """task -> -1 if any constraint holds it back, else 1 if any prefers it."""
         pending = {t: e for t, e in point.pending.items() if e.is_access and t in point.enabled}
-        awaited = {(e.ip, word) for e in pending.values() if _reads(e) for word in e.objects}
+        awaited = {(e.ip, word) for e in pending.values() if e.reads for word in e.objects}
         pushes: dict[int, int] = {}
         holding: dict[Constraint, _Automaton] = {}
         for task in point.enabled:
@@ -263,7 +259,7 @@ class Rff(Strategy):
             held = self._last.get(word, (0, word))
             for automaton in self._automata.get(word, ()):
                 automaton.saw(event, held)
-            if _reads(event):
+            if event.reads:
                 self._learn(self._readers, word, here)
                 if len(self._pairs) < MAX_PAIRS:
                     self._pairs.add((held, here))
