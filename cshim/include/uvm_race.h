@@ -85,7 +85,7 @@
 #define UVM_RACE_INSNS 65536
 #define UVM_RACE_EVENTS 65536
 #define UVM_RACE_CODE_BYTES 64 /* out-of-line code an instruction */
-#define UVM_RACE_DROPS 29
+#define UVM_RACE_DROPS 28
 #define UVM_RACE_MAPPINGS 127
 #define UVM_RACE_SLOTS 256 /* stubs a controlled machine may have */
 
@@ -150,6 +150,8 @@ struct uvm_race_slot { /* one stub's */
     uint32_t drop_count;
     uint16_t forked;   /* in this execution: who called fork, + 1; 0: it shares its memory */
     uint16_t handling; /* signal handlers that it is in */
+    uint32_t kicked;   /* UVM_SIG_KICK has come while its stub stood in the shim */
+    uint32_t pad;
     uint64_t drops[UVM_RACE_DROPS]; /* pages others have taken from this task's Tlb */
     uint8_t buffer[64];
 };

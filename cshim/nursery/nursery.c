@@ -28,6 +28,7 @@
 #define PARENT_FD 5
 #define SIGSET_BYTES 8
 #define SA_RESTORER_FLAG 0x04000000
+#define SA_NODEFER_FLAG 0x40000000
 #define SS_AUTODISARM_FLAG 0x80000000u
 #ifndef PR_SET_SYSCALL_USER_DISPATCH
 #define PR_SET_SYSCALL_USER_DISPATCH 59
@@ -86,6 +87,10 @@ static void set_handler(int sig, void (*handler)(int, void *, void *)) {
     struct kernel_sigaction action = {
         handler, SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG, shim_restorer,
         ~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) | BIT(SIGTRAP) | BIT(SIGSYS))};
+    if (config.race_size && (sig == SIGSEGV || sig == SIGTRAP)) { /* see exit_quick */
+        action.flags |= SA_NODEFER_FLAG;
+        action.mask = 0;
+    }
     hostcall(__NR_rt_sigaction, sig, &action, 0, SIGSET_BYTES);
 }
 
@@ -110,7 +115,7 @@ static void __attribute__((noreturn)) stub_main(uint32_t slot) {
         uint64_t sp;
         uint32_t flags;
         uint64_t size;
-    } stack = {STACK_BASE, SS_AUTODISARM_FLAG, STACK_SIZE};
+    } stack = {STACK_BASE, config.race_size ? 0 : SS_AUTODISARM_FLAG, STACK_SIZE};
     uint64_t mask = config.transport == UVM_TRANSPORT_SIGNAL ? BIT(UVM_SIG_WAKE) : 0;
     if (hostcall(__NR_sigaltstack, &stack, 0) ||
         hostcall(__NR_rt_sigprocmask, SIG_SETMASK, &mask, 0, SIGSET_BYTES))

@@ -28,14 +28,6 @@
 #define EFLAGS_DF 0x400
 #define EFLAGS_ARITHMETIC 0x8d5
 #define CODE_SPLIT 32 /* within an instruction's code: the variant that ends in int3 */
-#define REG_RCX 14
-#define REG_RSP 15
-#define REG_RIP 16
-#define REG_EFLAGS 17
-#define REG_RDI 8
-#define REG_RSI 9
-#define REG_RAX 13
-#define REG_RBP 10
 #define NONE 16
 #define STACK_BELOW 4096 /* bytes around the stack pointer that are a task's own affair */
 #define STACK_ABOVE 65536

@@ -52,7 +52,20 @@ struct host_siginfo {
     };
 };
 
-enum { REG_ERR = 19, REG_TRAPNO = 20, REG_CR2 = 22 };
+enum { /* places of registers in a signal frame; r8 to r15 come first */
+    REG_RDI = 8,
+    REG_RSI = 9,
+    REG_RBP = 10,
+    REG_RAX = 13,
+    REG_RCX = 14,
+    REG_RSP = 15,
+    REG_RIP = 16,
+    REG_EFLAGS = 17,
+    REG_ERR = 19,
+    REG_TRAPNO = 20,
+    REG_CR2 = 22,
+    REG_FPSTATE = 23 /* a pointer */
+};
 #define UC_REG(uc, n) (((uint64_t *)((char *)(uc) + 40))[n])
 
 /* mmu.c */
@@ -75,6 +88,10 @@ HIDDEN uint64_t read_fs(void);
 HIDDEN void trap_entry_sys(int sig, void *info, void *context);
 HIDDEN void trap_entry_fault(int sig, void *info, void *context);
 HIDDEN void trap_entry_kick(int sig, void *info, void *context);
+HIDDEN void exit_quick(void *context, uint32_t *kicked) __attribute__((noreturn));
+HIDDEN void exit_full(void *context, uint32_t *kicked) __attribute__((noreturn));
+HIDDEN void late_kick(void *context) __attribute__((noreturn));
+HIDDEN extern char exit_quick_window[], exit_quick_end[], exit_full_window[], exit_full_end[];
 HIDDEN void shim_restorer(void);
 HIDDEN void shim_birth(uint64_t addr, uint64_t len) __attribute__((noreturn));
 

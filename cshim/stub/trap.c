@@ -19,6 +19,8 @@
 #define EFLAGS_AC 0x40000
 #define TRAPNO_PAGE_FAULT 14
 #define HOST_EAGAIN (-11)
+#define FP_MAGIC_AT 464 /* in a frame's fpstate: it is in the format of xsave */
+#define FP_MAGIC 0x46505853
 #define ARCH_SET_GS 0x1001
 #define ARCH_SET_FS 0x1002
 #define ARCH_GET_FS 0x1003
@@ -43,6 +45,75 @@ ENTRY(trap_entry_kick, on_kick);
 __asm__(".text\n.globl shim_restorer\n.hidden shim_restorer\nshim_restorer:\n"
         "    mov $15,%eax\n" /* rt_sigreturn */
         "    syscall\n");
+
+/*
+ * In a controlled machine faults leave signals unblocked, so that an access that was
+ * run here can end without a call of the host: what the frame holds is loaded by hand,
+ * and `iretq` takes up the rest at once.  A kick may then come while we stand in here.
+ * on_kick notes it in the slot (`kicked`), and whoever leaves looks there; between that
+ * look and the guest lie the windows of the two exits, where on_kick takes the frame
+ * that is being left as its own.
+ */
+
+/* exit_quick(context, &kicked).  Post: 40(%rsp) is context, all through the window. */
+__asm__(".text\n.globl exit_quick\n.hidden exit_quick\nexit_quick:\n"
+        "    lea 40(%rdi),%rax\n" /* UC_REG(context, 0) */
+        "    sub $48,%rsp\n"
+        "    mov %rdi,40(%rsp)\n"
+        "    mov 128(%rax),%rcx\n" /* rip */
+        "    mov %rcx,(%rsp)\n"
+        "    mov %cs,%ecx\n"
+        "    mov %rcx,8(%rsp)\n"
+        "    mov 136(%rax),%rcx\n" /* eflags */
+        "    mov %rcx,16(%rsp)\n"
+        "    mov 120(%rax),%rcx\n" /* rsp */
+        "    mov %rcx,24(%rsp)\n"
+        "    mov %ss,%ecx\n"
+        "    mov %rcx,32(%rsp)\n"
+        "    mov %rax,%rdi\n"
+        "    mov 184(%rax),%rcx\n" /* the host has given the handler fresh vector registers */
+        "    mov $-1,%eax\n"
+        "    mov $-1,%edx\n"
+        "    xrstor64 (%rcx)\n"
+        "    mov %rdi,%rax\n"
+        ".globl exit_quick_window\n.hidden exit_quick_window\nexit_quick_window:\n"
+        "    cmpl $0,(%rsi)\n"
+        "    jne exit_late\n"
+        "    mov (%rax),%r8\n"
+        "    mov 8(%rax),%r9\n"
+        "    mov 16(%rax),%r10\n"
+        "    mov 24(%rax),%r11\n"
+        "    mov 32(%rax),%r12\n"
+        "    mov 40(%rax),%r13\n"
+        "    mov 48(%rax),%r14\n"
+        "    mov 56(%rax),%r15\n"
+        "    mov 64(%rax),%rdi\n"
+        "    mov 72(%rax),%rsi\n"
+        "    mov 80(%rax),%rbp\n"
+        "    mov 88(%rax),%rbx\n"
+        "    mov 96(%rax),%rdx\n"
+        "    mov 112(%rax),%rcx\n"
+        "    mov 104(%rax),%rax\n"
+        "    iretq\n"
+        ".globl exit_quick_end\n.hidden exit_quick_end\nexit_quick_end:\n"
+        "exit_late:\n"
+        "    jmp late_kick\n");
+
+/* exit_full(context, &kicked): by rt_sigreturn, which takes the frame at rsp; all that
+ * the frame holds.  kicked may be 0. */
+__asm__(".text\n.globl exit_full\n.hidden exit_full\nexit_full:\n"
+        "    mov %rsp,%rcx\n"
+        "    mov %rdi,%rsp\n"
+        ".globl exit_full_window\n.hidden exit_full_window\nexit_full_window:\n"
+        "    test %rsi,%rsi\n"
+        "    jz 1f\n"
+        "    cmpl $0,(%rsi)\n"
+        "    jne 2f\n"
+        "1:  mov $15,%eax\n"
+        "    syscall\n"
+        ".globl exit_full_end\n.hidden exit_full_end\nexit_full_end:\n"
+        "2:  mov %rcx,%rsp\n"
+        "    jmp late_kick\n");
 
 /* A stub's last act before it is blank: unmap the nursery (addr, len), then
  * trap.  No stack is left to stand on; the signal frame goes to the alternate
@@ -114,6 +185,8 @@ static void await_kernel(void) {
     }
 }
 
+#define KICKED (race_on() ? &RACE_SLOT->kicked : 0)
+
 /* Pre: on the alternate stack, all fields of the mailbox that describe the trap
  * are written.  Does not return: continues whatever frame stands there. */
 void trap(uint32_t kind, void *context) {
@@ -138,13 +211,57 @@ void trap(uint32_t kind, void *context) {
     }
     set_fs(m->fs_base);
     set_gs(m->gs_base);
-    __asm__ volatile("mov %0,%%rsp\n"
-                     "mov $15,%%eax\n" /* rt_sigreturn finds the frame at rsp */
-                     "syscall\n"
-                     :
-                     : "r"(context)
-                     : "memory");
-    __builtin_unreachable();
+    exit_full(context, KICKED);
+}
+
+/* The kernel wants shootdowns done now, or the task, which stands at `context`, off
+ * its vCPU, or both.  A kick may come late, when the task has trapped by itself in
+ * the meantime: then there is nothing left to do, and this returns. */
+static void kick(void *context) {
+    struct uvm_mailbox *m = MAILBOX;
+    tlb_shootdown();
+    if (__atomic_exchange_n(&m->want_ack, 0, __ATOMIC_SEQ_CST))
+        notify(UVM_NOTIFY_ACK);
+    if (!__atomic_exchange_n(&m->preempt, 0, __ATOMIC_SEQ_CST)) {
+        m->stale++;
+        return;
+    }
+    m->sig = UVM_SIG_KICK;
+    if (race_on())
+        race_restore_ip(context);
+    trap(UVM_TRAP_PREEMPT, context);
+}
+
+/* A kick has come while we were about to leave for the guest. */
+void late_kick(void *context) {
+    RACE_SLOT->kicked = 0;
+    kick(context);
+    exit_full(context, KICKED);
+}
+
+/* Back to the guest, quickly if that is possible: iretq does not take every rip, and the frame of
+ * an old processor is another. */
+static void __attribute__((noreturn)) leave(void *context) {
+    const uint8_t *fpstate = (const uint8_t *)UC_REG(context, REG_FPSTATE);
+    if (UC_REG(context, REG_RIP) >> 47 || !fpstate ||
+        *(const uint32_t *)(fpstate + FP_MAGIC_AT) != FP_MAGIC)
+        exit_full(context, KICKED);
+    exit_quick(context, KICKED);
+}
+
+static int within(uint64_t ip, const char *start, const char *end) {
+    return ip >= (uint64_t)start && ip < (uint64_t)end;
+}
+
+/* The frame that the task will go on from, of a signal that has come at `context`; 0 if it has
+ * come in the middle of the shim. */
+static void *guest_frame(void *context) {
+    const uint64_t ip = UC_REG(context, REG_RIP), sp = UC_REG(context, REG_RSP);
+    if (!within(ip, shim_text_start, shim_text_end) || sp - STACK_BASE >= STACK_SIZE)
+        return context;
+    if (within(ip, exit_quick_window, exit_quick_end))
+        return *(void **)(sp + 40);
+    return within(ip, exit_full_window, exit_full_end) ? (void *)sp : 0;
 }
 
 HIDDEN void on_syscall(int sig, struct host_siginfo *info, void *context);
@@ -162,9 +279,12 @@ void on_fault(int sig, struct host_siginfo *info, void *context) {
     uint64_t error = UC_REG(context, REG_ERR);
     int page_fault = UC_REG(context, REG_TRAPNO) == TRAPNO_PAGE_FAULT;
     if (m->frame != 0 && race_on()) {
+        if (guest_frame(context) != context) /* our own fault: the process ends */
+            hostcall(__NR_exit_group, 128 + sig);
         if (page_fault ? info->code > 0 && race_fault(info->addr, error, context)
-                       : race_step(context))
-            return;
+                       : race_step(context)) {
+            leave(context);
+        }
     } else if (page_fault && info->code > 0 && tlb_fill(info->addr, error)) {
         return;
     }
@@ -179,20 +299,11 @@ void on_fault(int sig, struct host_siginfo *info, void *context) {
     trap(page_fault && info->code > 0 ? UVM_TRAP_FAULT : UVM_TRAP_EXCEPTION, context);
 }
 
-/* The kernel wants shootdowns done now, or the task off its vCPU, or both.  A
- * kick may come late, when the task has trapped by itself in the meantime. */
 void on_kick(int sig, struct host_siginfo *info, void *context) {
-    struct uvm_mailbox *m = MAILBOX;
-    (void)info;
-    tlb_shootdown();
-    if (__atomic_exchange_n(&m->want_ack, 0, __ATOMIC_SEQ_CST))
-        notify(UVM_NOTIFY_ACK);
-    if (!__atomic_exchange_n(&m->preempt, 0, __ATOMIC_SEQ_CST)) {
-        m->stale++;
-        return;
-    }
-    m->sig = sig;
-    if (race_on())
-        race_restore_ip(context);
-    trap(UVM_TRAP_PREEMPT, context);
+    (void)sig, (void)info;
+    void *frame = race_on() ? guest_frame(context) : context;
+    if (frame)
+        kick(frame);
+    else
+        RACE_SLOT->kicked = 1;
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 from zlib import crc32
 
 from uvm_async._host import ffi, lib
@@ -18,7 +18,7 @@ from uvm_async.race.model import Event, Kind
 if TYPE_CHECKING:
     from uvm_async.arch.physmem import Physmem
 
-__all__ = ["AREA_BYTES", "NEVER", "RaceArea", "Summary"]
+__all__ = ["AREA_BYTES", "NEVER", "Happened", "RaceArea", "Summary"]
 
 NEVER: Final = (1 << 64) - 1
 EVENT: Final = struct.Struct("<QQQQIHBB")
@@ -250,9 +250,9 @@ class RaceArea:
             race.step & 0xFFFFFFFF, task, kind, min(size, 255),
         )  # fmt: skip
 
-    def events(self, names: dict[int, str], start: int = 0) -> list[Event]:
-        """The log from event number `start` on. `names` are the calls' by number."""
-        return [event for event, _ in self._log(names, start)]
+    def events(self, names: dict[int, str], start: int = 0, stop: int | None = None) -> list[Event]:
+        """Events number `start` up to `stop`, or to the last. `names` are the calls' by number."""
+        return [event for event, _ in self._log(names, start, stop)]
 
     def summary(self, max_pairs: int) -> Summary:
         """The log in short, without making an object of each event; pairs only of executions of at
@@ -285,11 +285,13 @@ class RaceArea:
 
     def log(self, names: dict[int, str]) -> list[tuple[Event, int | None]]:
         """The whole log, each event with what stood at its address after it, if that is known."""
-        return list(self._log(names, 0))
+        return list(self._log(names))
 
-    def _log(self, names: dict[int, str], start: int) -> Iterator[tuple[Event, int | None]]:
+    def _log(
+        self, names: dict[int, str], start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[Event, int | None]]:
         at = self._events + start * EVENT.size
-        end = self._events + self.race.events * EVENT.size
+        end = self._events + (self.race.events if stop is None else stop) * EVENT.size
         for ip, addr, value, after, _, task, kind, size in EVENT.iter_unpack(
             self.physmem.bytes[at:end]
         ):
@@ -299,3 +301,39 @@ class RaceArea:
                 task, what, addr, size, ip, call, bool(kind & LOCKED), value, bool(kind & BY_KERNEL)
             )
             yield event, after if kind & AFTER_KNOWN else None
+
+
+class Happened(Sequence[Event]):
+    """Events number `start` up to `stop` of this execution, made into objects when somebody looks:
+    many strategies do not. RuntimeError if that is first after the execution."""
+
+    def __init__(self, area: RaceArea, names: dict[int, str], start: int, stop: int) -> None:
+        self._area = area
+        self._names = names
+        self._start = start
+        self._stop = stop
+        self._execution = int(area.race.execution)
+        self._events: list[Event] | None = None
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Event]: ...
+    def __getitem__(self, index: int | slice) -> Event | Sequence[Event]:
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+    def _all(self) -> list[Event]:
+        if self._events is None:
+            if self._area.race.execution != self._execution:
+                raise RuntimeError("what was executed before a choice is gone: look at it earlier")
+            self._events = self._area.events(self._names, self._start, self._stop)
+        return self._events

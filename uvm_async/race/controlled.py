@@ -33,7 +33,7 @@ from uvm_async.arch.stub import (
     TRAP_RACE,
     TRAP_SYSCALL,
 )
-from uvm_async.race.area import NEVER
+from uvm_async.race.area import NEVER, Happened
 from uvm_async.race.behind import Behind
 from uvm_async.race.model import Event, Kind, Point
 from uvm_async.race.strategies.base import successor
@@ -448,13 +448,13 @@ class Controlled(Policy):
             number = successor(enabled, self.last)
             self.area.race.ask_at = step + FAIR_TURN
         else:
-            events, self.events_seen = self.events_seen, int(self.area.race.events)
+            seen, self.events_seen = self.events_seen, int(self.area.race.events)
             point = Point(
                 step,
                 numbers[current] if current is not None else None,
                 enabled,
                 {number: self.pending[candidates[number]] for number in enabled},
-                self.area.events(self.calls, events),
+                Happened(self.area, self.calls, seen, self.events_seen),
                 self.last,
             )
             number = self.chooser.choose(point)

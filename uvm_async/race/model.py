@@ -13,7 +13,7 @@ main thread.  Plain data only: everything here can be pickled and put into JSON.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,8 +107,9 @@ class Point:
     """Tasks that can run, ascending. Never empty."""
     pending: Mapping[int, Event]
     """What each enabled task does next."""
-    executed: list[Event]
-    """What has happened since the strategy was last asked, in order."""
+    executed: Sequence[Event]
+    """What has happened since the strategy was last asked, in order. To be looked at while the
+    execution lasts."""
     last: int = 0
     """The task that has run up to here, whether or not it can go on."""
 
