@@ -97,12 +97,13 @@ __asm__(".text\n.globl exit_quick\n.hidden exit_quick\nexit_quick:\n"
         "    iretq\n"
         ".globl exit_quick_end\n.hidden exit_quick_end\nexit_quick_end:\n"
         "exit_late:\n"
+        "    mov 40(%rsp),%rdi\n"
+        "    lea -264(%rdi),%rsp\n" /* nothing below the frame is needed any more */
         "    jmp late_kick\n");
 
 /* exit_full(context, &kicked): by rt_sigreturn, which takes the frame at rsp; all that
  * the frame holds.  kicked may be 0. */
 __asm__(".text\n.globl exit_full\n.hidden exit_full\nexit_full:\n"
-        "    mov %rsp,%rcx\n"
         "    mov %rdi,%rsp\n"
         ".globl exit_full_window\n.hidden exit_full_window\nexit_full_window:\n"
         "    test %rsi,%rsi\n"
@@ -112,7 +113,7 @@ __asm__(".text\n.globl exit_full\n.hidden exit_full\nexit_full:\n"
         "1:  mov $15,%eax\n"
         "    syscall\n"
         ".globl exit_full_end\n.hidden exit_full_end\nexit_full_end:\n"
-        "2:  mov %rcx,%rsp\n"
+        "2:  lea -264(%rdi),%rsp\n"
         "    jmp late_kick\n");
 
 /* A stub's last act before it is blank: unmap the nursery (addr, len), then

@@ -6,6 +6,8 @@ registers, flags and a hash of memory after each.  The host's run of it is the o
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import subprocess
 from pathlib import Path
@@ -31,6 +33,7 @@ REFUSED = ("addr32", "pop_mem", "pushf", "push16", "enter", "xlat", "xsave", "ma
 """These cannot be run on shared memory, and are named."""
 LIMITS = Limits(steps=1_000_000, host_s=60)
 PROFILING = 3
+KICKED_RUNS = 20
 
 
 def differences(got: bytes, expected: bytes) -> list[str]:
@@ -75,6 +78,52 @@ async def test_all_forms_answer_as_on_the_host(guests: Builder) -> None:
             assert not race.full and not race.lost
     finally:
         await engine.close()
+
+
+@pytest.mark.parametrize("preempt", [False, True], ids=["acknowledge", "preempt"])
+@pytest.mark.parametrize("mode", ["all", "listed"])
+async def test_kick_at_any_moment_changes_nothing(guests: Builder, preempt: bool, mode: str) -> None:
+    """Kicks are not blocked while an access is run in the shim: it may be anywhere."""
+    program = build_guest(guests, "instructions")
+    expected = subprocess.run([program], capture_output=True, check=True).stdout
+    engine = Engine(Target((str(program),), ENVIRONMENT, "/"), limits=LIMITS)
+    try:
+        await engine.start()
+        for seed in range(2 * PROFILING):
+            await run(engine, "delay:bound=0", seed, "all")
+            engine.learn()
+        if mode == "listed":
+            engine.machine.area.relist()
+        strategy = "delay:bound=0" if mode == "all" else "random"
+        quiet = await run(engine, strategy, 0, mode)
+        kicks = 0
+        for _ in range(KICKED_RUNS):
+            kicking = asyncio.create_task(kick_all(engine, preempt))
+            result = await run(engine, strategy, 0, mode)
+            kicking.cancel()
+            kicks += await kicking
+            assert (result.failure, differences(result.stdout, expected)) == ("", [])
+            assert result.stdout == quiet.stdout
+            if not preempt:  # else an access that is about to be made is begun again, and counted
+                assert result.switches == quiet.switches
+        assert kicks > 20 * KICKED_RUNS
+    finally:
+        await engine.close()
+
+
+async def kick_all(engine: Engine, preempt: bool) -> int:
+    """Kick whoever runs, until cancelled: how often. Without a pause it would get nowhere, and
+    stand there as a task that computes."""
+    kicks = 0
+    family = engine.machine.kernel.family
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            current = engine.machine.kernel.sched.vcpus[0].current
+            if current is not None and current.stub is not None:
+                family.kick(current.stub, preempt=preempt, want_ack=not preempt)
+                kicks += 1
+            await asyncio.sleep(0.001)
+    return kicks
 
 
 @pytest.mark.parametrize("form", REFUSED)
