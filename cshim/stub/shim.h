@@ -53,18 +53,18 @@ struct host_siginfo {
 };
 
 enum { /* places of registers in a signal frame; r8 to r15 come first */
-    REG_RDI = 8,
-    REG_RSI = 9,
-    REG_RBP = 10,
-    REG_RAX = 13,
-    REG_RCX = 14,
-    REG_RSP = 15,
-    REG_RIP = 16,
-    REG_EFLAGS = 17,
-    REG_ERR = 19,
-    REG_TRAPNO = 20,
-    REG_CR2 = 22,
-    REG_FPSTATE = 23 /* a pointer */
+       REG_RDI = 8,
+       REG_RSI = 9,
+       REG_RBP = 10,
+       REG_RAX = 13,
+       REG_RCX = 14,
+       REG_RSP = 15,
+       REG_RIP = 16,
+       REG_EFLAGS = 17,
+       REG_ERR = 19,
+       REG_TRAPNO = 20,
+       REG_CR2 = 22,
+       REG_FPSTATE = 23 /* a pointer */
 };
 #define UC_REG(uc, n) (((uint64_t *)((char *)(uc) + 40))[n])
 

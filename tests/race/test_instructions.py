@@ -82,7 +82,9 @@ async def test_all_forms_answer_as_on_the_host(guests: Builder) -> None:
 
 @pytest.mark.parametrize("preempt", [False, True], ids=["acknowledge", "preempt"])
 @pytest.mark.parametrize("mode", ["all", "listed"])
-async def test_kick_at_any_moment_changes_nothing(guests: Builder, preempt: bool, mode: str) -> None:
+async def test_kick_at_any_moment_changes_nothing(
+    guests: Builder, preempt: bool, mode: str
+) -> None:
     """Kicks are not blocked while an access is run in the shim: it may be anywhere."""
     program = build_guest(guests, "instructions")
     expected = subprocess.run([program], capture_output=True, check=True).stdout
