@@ -87,7 +87,7 @@ static void set_handler(int sig, void (*handler)(int, void *, void *)) {
     struct kernel_sigaction action = {
         handler, SA_SIGINFO | SA_ONSTACK | SA_RESTORER_FLAG, shim_restorer,
         ~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) | BIT(SIGTRAP) | BIT(SIGSYS))};
-    if (config.race_size && (sig == SIGSEGV || sig == SIGTRAP)) { /* see exit_quick */
+    if (config.race_size) { /* none: see exit_quick */
         action.flags |= SA_NODEFER_FLAG;
         action.mask = 0;
     }

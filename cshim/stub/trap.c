@@ -16,7 +16,6 @@
 
 #define SI_QUEUE (-1)
 #define FUTEX_WAIT 0
-#define EFLAGS_AC 0x40000
 #define TRAPNO_PAGE_FAULT 14
 #define HOST_EAGAIN (-11)
 #define FP_MAGIC_AT 464 /* in a frame's fpstate: it is in the format of xsave */
@@ -27,13 +26,14 @@
 #define ARCH_GET_GS 0x1004
 
 /*
- * Entries.  A guest's EFLAGS.AC survives into a handler, where an unaligned
- * access would then raise SIGBUS: cleared before any compiled code runs.
+ * Entries.  A guest's EFLAGS.AC and NT survive into a handler, where an unaligned
+ * access would then raise SIGBUS, and iretq a fault: cleared before any compiled
+ * code runs.
  */
 #define ENTRY(name, target)                                                                        \
     __asm__(".text\n.globl " #name "\n.hidden " #name "\n.type " #name ",@function\n" #name ":\n"  \
             "    pushfq\n"                                                                         \
-            "    andq $~0x40000,(%rsp)\n"                                                          \
+            "    andq $~0x44000,(%rsp)\n"                                                          \
             "    popfq\n"                                                                          \
             "    cld\n"                                                                            \
             "    jmp " #target "\n")
@@ -47,12 +47,12 @@ __asm__(".text\n.globl shim_restorer\n.hidden shim_restorer\nshim_restorer:\n"
         "    syscall\n");
 
 /*
- * In a controlled machine faults leave signals unblocked, so that an access that was
- * run here can end without a call of the host: what the frame holds is loaded by hand,
- * and `iretq` takes up the rest at once.  A kick may then come while we stand in here.
- * on_kick notes it in the slot (`kicked`), and whoever leaves looks there; between that
- * look and the guest lie the windows of the two exits, where on_kick takes the frame
- * that is being left as its own.
+ * A controlled machine's handlers leave signals unblocked, so that they can end
+ * without a call of the host: what the frame holds is loaded by hand, and `iretq`
+ * takes up the rest at once.  A kick may then come while we stand in here.  on_kick
+ * notes it in the slot (`kicked`), and whoever leaves looks there; between that look
+ * and the guest lie the windows of the two exits, where on_kick takes the frame that
+ * is being left as its own.
  */
 
 /* exit_quick(context, &kicked).  Post: 40(%rsp) is context, all through the window. */
@@ -101,8 +101,8 @@ __asm__(".text\n.globl exit_quick\n.hidden exit_quick\nexit_quick:\n"
         "    lea -264(%rdi),%rsp\n" /* nothing below the frame is needed any more */
         "    jmp late_kick\n");
 
-/* exit_full(context, &kicked): by rt_sigreturn, which takes the frame at rsp; all that
- * the frame holds.  kicked may be 0. */
+/* exit_full(context, &kicked): by rt_sigreturn, which takes all that the frame at rsp holds,
+ * blocked signals too.  kicked may be 0. */
 __asm__(".text\n.globl exit_full\n.hidden exit_full\nexit_full:\n"
         "    mov %rdi,%rsp\n"
         ".globl exit_full_window\n.hidden exit_full_window\nexit_full_window:\n"
@@ -186,7 +186,17 @@ static void await_kernel(void) {
     }
 }
 
-#define KICKED (race_on() ? &RACE_SLOT->kicked : 0)
+/* Back to the guest: quickly, where signals are not blocked and nothing else forbids it: iretq does
+ * not take every rip, and the frame of an old processor is another. */
+static void __attribute__((noreturn)) leave(void *context) {
+    const uint8_t *fpstate = (const uint8_t *)UC_REG(context, REG_FPSTATE);
+    if (!race_on())
+        exit_full(context, 0);
+    if (UC_REG(context, REG_RIP) >> 47 || !fpstate ||
+        *(const uint32_t *)(fpstate + FP_MAGIC_AT) != FP_MAGIC)
+        exit_full(context, &RACE_SLOT->kicked);
+    exit_quick(context, &RACE_SLOT->kicked);
+}
 
 /* Pre: on the alternate stack, all fields of the mailbox that describe the trap
  * are written.  Does not return: continues whatever frame stands there. */
@@ -212,7 +222,7 @@ void trap(uint32_t kind, void *context) {
     }
     set_fs(m->fs_base);
     set_gs(m->gs_base);
-    exit_full(context, KICKED);
+    leave(context);
 }
 
 /* The kernel wants shootdowns done now, or the task, which stands at `context`, off
@@ -237,17 +247,7 @@ static void kick(void *context) {
 void late_kick(void *context) {
     RACE_SLOT->kicked = 0;
     kick(context);
-    exit_full(context, KICKED);
-}
-
-/* Back to the guest, quickly if that is possible: iretq does not take every rip, and the frame of
- * an old processor is another. */
-static void __attribute__((noreturn)) leave(void *context) {
-    const uint8_t *fpstate = (const uint8_t *)UC_REG(context, REG_FPSTATE);
-    if (UC_REG(context, REG_RIP) >> 47 || !fpstate ||
-        *(const uint32_t *)(fpstate + FP_MAGIC_AT) != FP_MAGIC)
-        exit_full(context, KICKED);
-    exit_quick(context, KICKED);
+    leave(context);
 }
 
 static int within(uint64_t ip, const char *start, const char *end) {

@@ -151,7 +151,6 @@ async def mprotect(mm: Mm, addr: int, length: int, prot: int, current: Task) -> 
     prot &= 7
     position = addr
     failure: type[Errno] | None = None
-    shrank = False
     for vma in mm.overlapping(addr, end):
         if vma.start > position:
             failure = Errno.ENOMEM
@@ -169,16 +168,16 @@ async def mprotect(mm: Mm, addr: int, length: int, prot: int, current: Task) -> 
         mm.split(stop)
         for vma in mm.overlapping(addr, stop):
             vma.prot = prot
-            changed = lib.uvm_pte_protect(
+            lib.uvm_pte_protect(
                 mm.frames.pm, mm.pgd, vma.start, vma.end, prot,
                 1 if prot & 2 else 0, 1 if vma.shared else 0,
             )  # fmt: skip
-            shrank = shrank or changed != 0
         _merge_range(mm, addr, stop)
-        # Entries that gained a right are still mapped with the old one: dropping them all is
-        # cheaper than faults that find nothing to do.
-        mm.tlb.owe(mm, current, [(addr, stop - addr)])
-        await mm.tlb.sync()
+        if lib.uvm_pte_count(mm.frames.pm, mm.pgd, addr, stop):
+            # Entries that gained a right are still mapped with the old one: dropping them all is
+            # cheaper than faults that find nothing to do.
+            mm.tlb.owe(mm, current, [(addr, stop - addr)])
+            await mm.tlb.sync()
     if failure is not None:
         raise failure
 

@@ -33,6 +33,8 @@ class ObjectRewind:
 
     def __init__(self, root: Entity) -> None:
         self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._empty: list[dict[Any, Any] | list[Any] | bytearray] = []
+        """Most are, and stay it."""
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self._lists: list[tuple[list[Any] | bytearray, list[Any] | bytes]] = []
         self._deques: list[tuple[deque[Any], list[Any]]] = []
@@ -62,6 +64,8 @@ class ObjectRewind:
                 if has_dict:
                     self._attributes.append((obj.__dict__, dict(obj.__dict__)))
                     todo += [v for k, v in obj.__dict__.items() if k not in transient]
+            elif isinstance(obj, (dict, list, bytearray)) and not obj:
+                self._empty.append(obj)
             elif isinstance(obj, dict):
                 self._dicts.append((obj, dict(obj)))
                 todo += obj.keys()
@@ -97,6 +101,9 @@ class ObjectRewind:
             if len(attributes) != len(values):
                 for name in attributes.keys() - values.keys():
                     del attributes[name]
+        for container in self._empty:
+            if container:
+                container.clear()
         for target, saved in self._dicts:
             target.clear()  # order counts, too
             target.update(saved)
