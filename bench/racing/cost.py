@@ -109,7 +109,7 @@ async def rate(directory: Path, rounds: int) -> dict[str, Any]:
                 found[name] = {
                     "executions_per_s": round(statistics.median(rates)),
                     "best": round(max(rates)),
-                    "calls": machine.kernel.sched.traps,
+                    "traps": machine.kernel.sched.traps - session.engine.traps_before,
                     "watched_accesses": int(machine.area.race.watched),
                     "wants": wants,
                 }

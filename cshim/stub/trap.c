@@ -202,6 +202,8 @@ static void __attribute__((noreturn)) leave(void *context) {
  * are written.  Does not return: continues whatever frame stands there. */
 void trap(uint32_t kind, void *context) {
     struct uvm_mailbox *m = MAILBOX;
+    if (race_on() && (uint64_t)context != m->frame) /* the guest's stack is in this one */
+        hostcall(__NR_exit_group, 128 + 11);
     m->trap = kind;
     m->fs_base = read_fs();
     m->gs_base = race_on() ? RACE_SLOT->gs : read_gs(); /* there the register is ours */

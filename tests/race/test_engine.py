@@ -240,6 +240,12 @@ async def test_spin_on_a_word_nobody_else_has_touched_lets_others_run(
         assert session.words >= 1
 
 
+async def test_stack_pointer_in_the_shims_own_stack_kills_the_task(guests: Builder) -> None:
+    where = target(build_guest(guests, "wild_stack"))
+    found = [f async for f in explore(where, Options(schedules=3, shrink=False))]
+    assert [f.why for f in found] == ["SIGKILL"]
+
+
 async def test_an_executable_that_is_not_there_is_wrong_use() -> None:
     with pytest.raises(UsageError, match="cannot run /no/such: No such file"):
         async for _ in explore(Target(("/no/such",), {}, "/"), Options(schedules=1)):

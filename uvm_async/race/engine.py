@@ -154,6 +154,8 @@ class Engine:
         self._memory: MemoryRewind
         self._frame: bytes
         self.main: Task
+        self.traps_before = 0
+        """Traps of the machine before the first birth."""
         self._stub: Stub
         self._status = 0
 
@@ -229,6 +231,7 @@ class Engine:
         machine._processes.clear()
         machine.controlled.control_blocks.append(kernel.physmem.u64[task.stub.u64 + FS_BASE])
         self._frame = save_trap(kernel.physmem, task.stub)
+        self.traps_before = kernel.sched.traps
         area = machine.area
         self._objects = ObjectRewind(kernel)
         self._memory = MemoryRewind(kernel.frames, (area.offset, area.size))
