@@ -39,12 +39,12 @@ from race.simulator import Program as Simulated
 from uvm_async.race import context_bounding
 from uvm_async.race import shrink as shrinking
 from uvm_async.race.engine import Target
-from uvm_async.race.explore import replay
+from uvm_async.race.explore import Options, replay
 from uvm_async.race.failure import Failure
 from uvm_async.race.following import AtPositions, AtSteps, Follower, Position
 from uvm_async.race.model import Profile, Result, Schedule
 from uvm_async.race.session import Session
-from uvm_async.race.shrink import Shrunk, shrink
+from uvm_async.race.shrink import SHRINK_S, Shrunk, shrink
 from uvm_async.race.strategies import RandomWalk, Strategy
 from uvm_async.race.strategies.base import successor
 
@@ -494,6 +494,26 @@ async def test_shrinking_that_is_cancelled_has_told_the_shortest_so_far(director
     assert len(failure.schedule.switches) < len(schedule.switches)
     (replayed,) = await replay(failure)
     assert failure.is_shown_by(replayed)
+
+
+@pytest.mark.machine
+@pytest.mark.fixed_machine
+async def test_failure_that_there_is_no_time_to_shorten_is_the_failure(directory: Path) -> None:
+    target = target_of(program_named("lost_update"), directory)
+    async with Session(target, seed=SEED) as session:
+        result, schedule = await found(session)
+        before = session.engine.executions
+        failure = await session.shortened(result, schedule, SCHEDULES, seconds=0)
+        assert session.engine.executions <= before + 2
+    assert (failure.why, failure.schedule) == (result.failure, schedule)
+    (replayed,) = await replay(failure)
+    assert failure.is_shown_by(replayed)
+
+
+def test_shrinking_takes_no_longer_than_searching_may() -> None:
+    assert Options().shrink_s == SHRINK_S
+    assert Options(seconds=5).shrink_s == 5
+    assert Options(seconds=5 * SHRINK_S).shrink_s == SHRINK_S
 
 
 @pytest.mark.machine

@@ -63,7 +63,7 @@ def environment(extra: tuple[str, ...]) -> dict[str, str]:
 @click.option("--schedules", type=click.IntRange(1), metavar="N",
               help="Executions at most (default 1000, or no limit with --seconds).")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="T",
-              help="Stop after so long.")  # fmt: skip
+              help="Stop searching after so long; shrinking takes as long at most.")  # fmt: skip
 @click.option("--granularity", type=click.Choice(["syscall", "conflict", "all"]),
               default="conflict", show_default=True, help="What is a choice point.")  # fmt: skip
 @click.option("--seed", type=int, default=0, metavar="N", help="Seed of every choice (default 0).")

@@ -27,6 +27,7 @@ from uvm_async.race.failure import Failure
 from uvm_async.race.model import Result
 from uvm_async.race.record import record
 from uvm_async.race.session import Checks, Session
+from uvm_async.race.shrink import SHRINK_S
 from uvm_async.race.strategies import make_strategy
 from uvm_async.race.trace import Trace
 
@@ -56,6 +57,11 @@ class Options:
     milliseconds, has it to itself, which is faster."""
     shrink_budget: int = 2_000
     """Executions for making one failing schedule short."""
+
+    @property
+    def shrink_s(self) -> float:
+        """Seconds for that: as long again as searching may take, and no more than a minute."""
+        return SHRINK_S if self.seconds is None else min(self.seconds, SHRINK_S)
 
     @property
     def budget(self) -> int:
@@ -166,7 +172,9 @@ async def _shrunk(
         progress.unreported = [failure]
         progress.shrinking = True
         listener(progress)
-        failure = await session.shortened(result, schedule, options.shrink_budget)
+        failure = await session.shortened(
+            result, schedule, options.shrink_budget, seconds=options.shrink_s
+        )
         progress.shrinking = False
         progress.unreported = []
         listener(progress)

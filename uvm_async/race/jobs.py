@@ -203,7 +203,7 @@ async def _explore(chunk: Chunk, outcome: Outcome) -> None:
             if options.shrink:
                 for index, (failure, result) in enumerate(found):
                     shorter = await session.shortened(
-                        result, failure.schedule, options.shrink_budget
+                        result, failure.schedule, options.shrink_budget, seconds=options.shrink_s
                     )
                     shorter.execution = failure.execution
                     outcome.failures[index] = shorter

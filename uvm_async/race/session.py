@@ -23,7 +23,7 @@ from uvm_async.race.engine import Engine, Limits, Target, mappings_of
 from uvm_async.race.failure import Failure, cpu_features, file_hash
 from uvm_async.race.happens_before import find_races
 from uvm_async.race.model import Profile, Result, Schedule
-from uvm_async.race.shrink import Shrunk, shrink
+from uvm_async.race.shrink import SHRINK_S, Shrunk, shrink
 from uvm_async.race.strategies import Strategy, make_strategy
 from uvm_async.race.strategies.replay import Replay
 from uvm_async.race.untamed import doubt
@@ -318,10 +318,11 @@ class Session:
         schedule: Schedule,
         budget: int,
         *,
+        seconds: float = SHRINK_S,
         shorter: Callable[[Failure], None] | None = None,
     ) -> Failure:
-        """`failure`, of the shortest schedule that at most `budget` executions lead to; `shorter`
-        is told what is found on the way."""
+        """`failure`, of the shortest schedule that at most `budget` executions, in at most
+        `seconds`, lead to; `shorter` is told what is found on the way."""
         execution = self.executions
 
         def failure_of(shrunk: Shrunk) -> Failure:
@@ -338,7 +339,9 @@ class Session:
                 shorter(failure_of(shrunk))
 
         with self.aside():
-            shrunk = await shrink(schedule, result, run, budget=budget, shorter=found)
+            shrunk = await shrink(
+                schedule, result, run, budget=budget, seconds=seconds, shorter=found
+            )
         if not shrunk.repeatable:
             named = doubt(self.engine.sources)
             shrunk.result.detail = NOT_REPEATABLE.format(f"{named}, " if named else "")

@@ -45,7 +45,7 @@ from uvm_async.race.following import (
 from uvm_async.race.model import Profile, Result, Schedule
 from uvm_async.race.strategies import Strategy
 
-__all__ = ["Shrunk", "shrink"]
+__all__ = ["SHRINK_S", "Shrunk", "shrink"]
 
 Run = Callable[[Schedule, Strategy], Awaitable[tuple[Result, Schedule]]]
 """Executes under a strategy, with the watched words of a schedule; answers also the schedule that
@@ -59,7 +59,7 @@ POINTS_OF_ONE: Final = 200
 """so many more, which is what the start of one takes."""
 FIRST_SHARE: Final = 1 / 3
 """What of that comes before anything is moved."""
-SECONDS: Final = 60.0
+SHRINK_S: Final = 60.0
 """All of it, but for the execution under way;"""
 EXTRA_SHARE: Final = 1 / 6
 """of which so much for the search, and for what changes two things at once."""
@@ -89,7 +89,7 @@ async def shrink(
     run: Run,
     *,
     budget: int = 2_000,
-    seconds: float = SECONDS,
+    seconds: float = SHRINK_S,
     shorter: Callable[[Shrunk], None] | None = None,
 ) -> Shrunk:
     """Shorten `schedule`, which gave `result`, in at most `budget` executions and `seconds`.
