@@ -8,6 +8,8 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvloop
@@ -16,6 +18,7 @@ from race.corpus import build, program_named
 from race.rig import Ran, build_guest, executions, ran, target
 from support.guests import Builder
 from support.options import TRANSPORTS, TRAPS
+from uvm_async._host import lib
 from uvm_async.errors import UsageError
 from uvm_async.race import engine as engine_module
 from uvm_async.race.engine import Engine, Limits, NoThreads, Target
@@ -214,7 +217,7 @@ async def test_threads_that_spin_on_each_other_for_ever_are_a_livelock(guests: B
         *(("spinlock", name, 40, Limits()) for name in ("surw", "pos", "rff", "pct", "preemption")),
         ("computes", "mix", 3, Limits()),
         ("cancelled", "mix", 3, Limits()),
-        ("long", "pct", 3, Limits(steps=1_000)),
+        ("long", "pct", 3, Limits(steps=100)),
         ("bounded", "mix", 20, Limits()),
     ],
 )
@@ -238,6 +241,31 @@ async def test_spin_on_a_word_nobody_else_has_touched_lets_others_run(
         async for one in executions(session, 25):
             assert (one.failure, one.stdout) == ("", b"woken\n")
         assert session.words >= 1
+
+
+def test_hang_is_time_without_a_choice_point() -> None:
+    race = SimpleNamespace(step=0, watched=0, mode=lib.UVM_RACE_LISTED)
+    controlled = SimpleNamespace(forced=0)
+    machine: Any = SimpleNamespace(area=SimpleNamespace(race=race), controlled=controlled)
+    patience = engine_module._Patience(10, machine, 100)
+    assert patience.deadline == 110 and not patience.ends(109)
+    race.step = 7
+    assert not patience.ends(110) and patience.deadline == 120
+    race.watched = 9  # accesses that are no choice points
+    race.step += 3  # nor are those at which who computes was stopped
+    controlled.forced += 3
+    assert patience.ends(120)
+
+    race.step = controlled.forced = 0
+    race.mode = lib.UVM_RACE_ALL  # while words are looked for accesses count, for a while
+    patience = engine_module._Patience(10, machine, 100)
+    for times in range(1, engine_module.TOUCHES_TIMES):
+        race.watched += 1
+        assert not patience.ends(100 + 10 * times)
+    race.watched += 1
+    assert patience.ends(100 + 10 * engine_module.TOUCHES_TIMES)
+    patience = engine_module._Patience(10, machine, 0)
+    assert not patience.ends(10) and patience.ends(20)  # it makes none
 
 
 async def test_stack_pointer_in_the_shims_own_stack_kills_the_task(guests: Builder) -> None:

@@ -80,9 +80,10 @@ def environment(extra: tuple[str, ...]) -> dict[str, str]:
               help="Stop after so many different ones (default 1).")  # fmt: skip
 @click.option("--no-shrink", is_flag=True, help="Leave failing schedules as they are.")
 @click.option("--steps", type=click.IntRange(1), default=50_000, metavar="N",
-              help="Choice points after which it is a livelock.")  # fmt: skip
+              help="Choice points after which all take turns; "
+              "forty times more are a livelock.")  # fmt: skip
 @click.option("--hang", type=click.FloatRange(min=0.1), default=20.0, metavar="T",
-              help="Seconds after which an execution hangs (default 20).")  # fmt: skip
+              help="Seconds without a choice point that are a hang (default 20).")  # fmt: skip
 @click.option("--root", metavar="DIR", default="/", help="As for uvm run.")
 @click.option("--mem", "memory", metavar="SIZE", default="128M", help="The guest's (default 128M).")
 @click.option("--cpus", type=click.IntRange(1, 64), default=2, metavar="N",

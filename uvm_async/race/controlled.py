@@ -8,8 +8,8 @@ cannot, the runnable task with the next higher number does, cyclically.
 
 Strategies may be unfair.  So whoever spins or computes stands behind the others
 (race/behind.py); and an execution that has passed `step_limit` choice points is no
-livelock yet: from there on all take turns, for several times as long, and only if
-that does not end it either it is one.
+livelock yet: from there on all take turns, for many times as long, and only if that
+does not end it either it is one.  Turns are nobody's choice, and are not written down.
 
 Choice points are counted in one place, the race area's `step`, by the shim
 (accesses) and here (calls).  A choice exists only where two tasks can run; the
@@ -59,8 +59,8 @@ BIRTHS: Final = frozenset({56, 57, 58, 435})
 SIGRETURN, SCHED_YIELD, EXECVE = 15, 24, 59
 EARLY_LIMIT: Final = 3
 FAIR_TURN: Final = 50
-"""Choice points that a task passes in a row where all take turns,"""
-FAIR_PART: Final = 4
+"""Choice points that a task passes in a row where all take turns (later more),"""
+FAIR_PART: Final = 40
 """and how many times as many as were the strategy's."""
 COMPUTES_S: Final = 0.3
 """Seconds of the processor that a task may use between two choice points while others wait,"""
@@ -151,6 +151,8 @@ class Controlled(Policy):
         """Choice points at which there was only one who could run,"""
         self.alone_from: int | None = None
         """and since when there is."""
+        self.forced = 0
+        """Choice points before which no event stands: a task that computes was stopped there."""
         self.behind = Behind()
         self.looked_at = False
         """Whether something that did not trap has been looked at closely in this execution."""
@@ -353,6 +355,7 @@ class Controlled(Policy):
             return False
         step = int(self.area.race.step)
         self.area.race.step = step + 1
+        self.forced += 1
         self.pending[task] = Event(self.numbers[task], Kind.READ)  # nobody knows of what
         self.chosen = self._choose(step, None)
         return True
@@ -446,7 +449,7 @@ class Controlled(Policy):
                 self.area.race.ask_at = 0
         elif fair:
             number = successor(enabled, self.last)
-            self.area.race.ask_at = step + FAIR_TURN
+            self.area.race.ask_at = step + FAIR_TURN * max(step // self.step_limit, 1)
         else:
             seen, self.events_seen = self.events_seen, int(self.area.race.events)
             point = Point(
@@ -461,10 +464,9 @@ class Controlled(Policy):
             lease = 0 if held else self.chooser.lease()
             self.area.race.ask_at = min(step + 1 + lease, self.step_limit + self.alone)
         default = numbers[current] if current is not None else successor(enabled, self.last)
-        if number != default:
+        if number != default and not fair:  # turns are nobody's choice
             self.switches[step] = number
-        if current is not None and number != numbers[current]:
-            self.preemptions += 1
+            self.preemptions += current is not None
         chosen = candidates[number]
         if chosen in sleepers:
             self._wake_up(chosen)

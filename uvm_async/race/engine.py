@@ -52,6 +52,8 @@ NO_LEAKS: Final = "detect_leaks=0"
 ARENA_BYTES: Final = 64 << 20
 ARENA_HEADER_BYTES: Final = 0x8D0
 """glibc's heap_info and malloc_state, with which each further heap begins (2.36)."""
+TOUCHES_TIMES: Final = 10
+"""Times `Limits.host_s` that may go by without a choice point where accesses are made."""
 FIRST_BIRTH_S: Final = 120.0
 WATCHDOG_NS: Final = 100_000_000
 """How often a look is taken at a task that does not trap (it counts seconds of its processor)."""
@@ -98,9 +100,10 @@ class Limits:
     """When an execution is given up."""
 
     steps: int = 50_000
-    """Choice points: more are a livelock."""
+    """Choice points that are the strategy's; after them all take turns, and many times more are a
+    livelock."""
     host_s: float = 20.0
-    """Seconds of the host: more are a hang."""
+    """Seconds of the host without a choice point: more are a hang."""
     spin: int = 12
     """Accesses in a row that were made before, with the same values: more are a spin."""
 
@@ -287,22 +290,20 @@ class Engine:
         """Why the execution is over. Unless `share_loop`, this thread sleeps in the host's kernel
         for each trap, and looks at its loop only now and then, or when the host has work to do."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.limits.host_s
+        patience = _Patience(self.limits.host_s, self.machine, loop.time())
         sched = self.machine.kernel.sched
         family = self.machine._family
         assert family is not None
         while not self.share_loop and not over.done() and not sched.jobs:
             if not family.wait():
                 await asyncio.sleep(0)
-                if loop.time() >= deadline:
+                if patience.ends(loop.time()):
                     return "hang"
-        if over.done():
-            return over.result()
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await over
-        except TimeoutError:
-            return "hang"
+        while not over.done():
+            await asyncio.wait((over,), timeout=max(patience.deadline - loop.time(), 0))
+            if not over.done() and patience.ends(loop.time()):
+                return "hang"
+        return over.result()
 
     def _result(self, why: str, record: bool) -> Result:
         controlled = self.machine.controlled
@@ -493,6 +494,34 @@ class Engine:
         self.machine.kernel.sched.stopped = True
         if self._over is not None and not self._over.done():
             self._over.set_exception(MachineError(why))
+
+
+class _Patience:
+    """How long to wait for an execution: as long as it passes choice points, whose number has an
+    end of its own; and, where all memory is watched and no word is known yet, several times longer
+    while it makes accesses."""
+
+    def __init__(self, seconds: float, machine: ControlledMachine, now: float) -> None:
+        self._seconds = seconds
+        self._race = machine.area.race
+        self._controlled = machine.controlled
+        self._step = self._watched = 0
+        self._longer = TOUCHES_TIMES
+        self.deadline = now + seconds
+
+    def ends(self, now: float) -> bool:
+        """Is it over? Else there is another `deadline`."""
+        if now < self.deadline:
+            return False
+        step = int(self._race.step) - self._controlled.forced
+        watched = int(self._race.watched)
+        if step == self._step:
+            self._longer -= 1
+            if watched == self._watched or self._race.mode != lib.UVM_RACE_ALL or not self._longer:
+                return True
+        self._step, self._watched = step, watched
+        self.deadline = now + self._seconds
+        return False
 
 
 def _environment(given: MappingType[str, str]) -> dict[str, str]:
