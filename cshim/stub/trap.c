@@ -5,7 +5,7 @@
  * registers into a signal frame at the top of this stack, which lies in
  * physmem.  The handler adds what the frame lacks (FS and GS base), hands the
  * mailbox to the kernel, tells it, and waits.  What the kernel left in frame
- * and mailbox is what continues, by rt_sigreturn.
+ * and mailbox is what continues, by rt_sigreturn or what does the same (exit_quick).
  *
  * There is no other way in or out: a task starts because its stub, standing in
  * a trap, is given a frame.  A blank stub's first trap is its birth's `int3`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -142,6 +143,21 @@ async def test_what_cannot_be_run_on_shared_memory_is_named(guests: Builder, for
             pass
     named = re.search(r"the instruction at 0x([0-9a-f]+) ", str(caught.value))
     assert named and re.search(rf"^\s*{named[1]}:", listing, re.MULTILINE)
+
+
+async def test_return_to_no_address_is_a_fault_as_on_the_host(guests: Builder) -> None:
+    program = build_guest(guests, "returns_nowhere")
+    assert subprocess.run([program], check=False).returncode == -signal.SIGSEGV
+    engine = Engine(Target((str(program),), ENVIRONMENT, "/"), limits=LIMITS)
+    try:
+        await engine.start()
+        for mode in ("all", "all", "listed"):
+            result = await run(engine, "random", 1, mode)
+            assert result.failure == "SIGSEGV"
+            engine.learn()
+        assert engine.machine.area.race.emulated >= 2  # the push and the return
+    finally:
+        await engine.close()
 
 
 @pytest.mark.parametrize("strategy", ["random", "pct", "pos"])
