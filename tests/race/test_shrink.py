@@ -41,7 +41,14 @@ from uvm_async.race import shrink as shrinking
 from uvm_async.race.engine import Target
 from uvm_async.race.explore import Options, replay
 from uvm_async.race.failure import Failure
-from uvm_async.race.following import AtPositions, AtSteps, Follower, Position
+from uvm_async.race.following import (
+    UNTIL_IT_CANNOT,
+    AtPositions,
+    AtSteps,
+    Follower,
+    InOrder,
+    Position,
+)
 from uvm_async.race.model import Profile, Result, Schedule
 from uvm_async.race.session import Session
 from uvm_async.race.shrink import SHRINK_S, Shrunk, shrink
@@ -205,7 +212,8 @@ def test_of_any_program_the_shortest_is_found(
 
 
 WAYS = (
-    "_beginning", "_chunks", "_singles", "_search", "_moves", "_exchanges", "_pairs", "_steps",
+    "_beginning", "_tasks", "_chunks", "_singles", "_search", "_moves", "_exchanges", "_pairs",
+    "_steps",
 )  # fmt: skip
 W = 400
 
@@ -317,6 +325,30 @@ def test_many_switches_are_left_out_at_once() -> None:
     outcome = shrunk(program, result, shorter=told.append)
     assert cost(outcome.result) == (1, 1)
     assert next(found.tried for found in told if len(found.schedule.switches) < 5) < 25
+
+
+def test_tasks_that_do_not_matter_are_put_off_all_at_once() -> None:
+    """One of sixty that do the same is seen half done, which it is not if any of them is done."""
+
+    def sets() -> Generator[Op, Any, None]:
+        yield write(X, 1)
+        yield write(Y, 1)
+
+    def checks() -> Generator[Op, Any, None]:
+        x = yield read(X)
+        y = yield read(Y)
+        yield write(Z, x - y)
+
+    setters = range(1, 61)
+    program = with_main(*[sets] * len(setters), checks, holds=lambda memory: memory[Z] <= 0)
+    halves = [(task, 2.0) for task in setters]  # its start, and one write
+    order = [(0, UNTIL_IT_CANNOT), *halves, (len(setters) + 1, UNTIL_IT_CANNOT)]
+    result = executed(program, InOrder(order))
+    assert result.failure and result.preemptions >= len(setters)
+    told: list[Shrunk] = []
+    outcome = shrunk(program, result, shorter=told.append)
+    assert cost(outcome.result) == (1, 1)
+    assert next(found.tried for found in told if len(found.schedule.switches) < 20) < 40
 
 
 def test_end_of_a_long_schedule_is_left_out_first(monkeypatch: pytest.MonkeyPatch) -> None:

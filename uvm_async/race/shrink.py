@@ -6,30 +6,32 @@ Tried are, in this order:
 
 1. how little of the schedule's beginning will do: what comes late in a long one
    seldom matters, least of all in a livelock;
-2. to leave out many switches in a row, then half as many, and so on to single ones
+2. where there are many tasks, to leave out the turns of half of them, of a quarter, and
+   so on: they have theirs at the end, or all at once;
+3. to leave out many switches in a row, then half as many, and so on to single ones
    (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", IEEE
    Transactions on Software Engineering, 2002);
-3. a few of the shortest schedules there are (race/context_bounding.py).  If there are
+4. a few of the shortest schedules there are (race/context_bounding.py).  If there are
    no more of them, that is the end: nothing shorter fails;
-4. one switch made elsewhere: only when the running task cannot go on, or before the
+5. one switch made elsewhere: only when the running task cannot go on, or before the
    one before it, or to another task (compare Jalbert and Sen, "A trace simplification
    technique for effective debugging of concurrent programs", FSE 2010); a task brought
    forward; two tasks in each other's places;
-5. to leave out two switches; to leave out one, with the others at the same steps;
-6. more of the shortest schedules.
+6. to leave out two switches; to leave out one, with the others at the same steps;
+7. more of the shortest schedules.
 
 Whenever something shorter was found it begins again at single switches.  So in the end
 none can be taken away, unless the budget is spent.
 
 All of that is a function of program and schedule, as long as time does not run out:
-what the search (3 and 6) may run is limited so that it seldom does.
+what the search (4 and 7) may run is limited so that it seldom does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +67,8 @@ EXTRA_SHARE: Final = 1 / 6
 """of which so much for the search, and for what changes two things at once."""
 MANY: Final = 12
 """Two of no more things than that are tried together."""
+FEW: Final = 12
+"""So many tasks are left to the single switches."""
 TAIL: Final = 12
 """Segments after the last switch that count."""
 
@@ -143,6 +147,7 @@ class _Shrinker:
 
     async def shrink(self) -> None:
         await self._beginning()
+        await self._tasks()
         await self._chunks()
         shorter = True
         while shorter:
@@ -216,6 +221,25 @@ class _Shrinker:
         kept = 0
         while kept < len(switches) and not await self._attempt(AtPositions(switches[:kept])):
             kept = max(1, kept * 2)
+
+    async def _tasks(self) -> None:
+        """Without the turns of many tasks, then of half as many, and so on: each has its turn at
+        the end, if there is one, or all at once where it had its first."""
+        size = len(self._who()) // 2
+        while size and len(self._who()) > FEW:
+            at = 0
+            while at < len(tasks := self._who()):
+                gone = frozenset(tasks[at : at + size])
+                order = self._best.order
+                if not (
+                    await self._attempt(InOrder([turn for turn in order if turn[0] not in gone]))
+                    or await self._attempt(InOrder(_at_once(order, gone)))
+                ):
+                    at += size
+            size //= 2
+
+    def _who(self) -> list[int]:
+        return sorted({task for task, _ in self._best.order})
 
     async def _chunks(self) -> None:
         size = len(self._best.positions) // 2
@@ -328,6 +352,19 @@ def _until_last_switch(follower: Follower) -> list[Segment]:
     """Its order up to a little after the last switch that is forced."""
     last = max(_forced_segments(follower), default=-1)
     return follower.order[: last + 1 + TAIL]
+
+
+def _at_once(order: list[Segment], tasks: Set[int]) -> list[Segment]:
+    """The same, but that `tasks` have all their turns in the first one."""
+    turns: list[Segment] = []
+    had: set[int] = set()
+    for task, upto in order:
+        if task not in tasks:
+            turns.append((task, upto))
+        elif task not in had:
+            turns.append((task, UNTIL_IT_CANNOT))
+            had.add(task)
+    return turns
 
 
 def _forced_segments(follower: Follower) -> set[int]:
