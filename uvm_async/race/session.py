@@ -234,8 +234,7 @@ class Session:
         if found:
             self._words = tuple(area.active_words())
         if self.profiled:
-            if found:
-                area.relist()
+            area.relist()  # pages were listed because their words were looked at
             return
         self._quiet = 0 if found else self._quiet + 1
         if (self._quiet >= 2 and self.executions >= MIN_PROFILING) or (
