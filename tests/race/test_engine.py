@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import itertools
 import time
 from collections.abc import Callable
@@ -241,6 +242,18 @@ async def test_spin_on_a_word_nobody_else_has_touched_lets_others_run(
         async for one in executions(session, 25):
             assert (one.failure, one.stdout) == ("", b"woken\n")
         assert session.words >= 1
+
+
+async def test_start_that_is_cancelled_leaves_nothing_unawaited() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    engine = Engine(target(Path("/bin/sh"), "-c", "while :; do :; done"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(engine.start(), 0.5)
+    await engine.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert told == []
 
 
 def test_hang_is_time_without_a_choice_point() -> None:

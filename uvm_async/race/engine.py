@@ -8,7 +8,6 @@ stub of a task goes back to the pool, blank; nothing is started anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -191,21 +190,22 @@ class Engine:
             process.stdin.write(self.target.input)
         process.stdin.close()
         ended = asyncio.ensure_future(process.wait())
-        first: set[asyncio.Future[Any]] = {ended, self._born}
-        done, _ = await asyncio.wait(
-            first, timeout=FIRST_BIRTH_S, return_when=asyncio.FIRST_COMPLETED
-        )
-        if self._born not in done:
-            if ended in done:
+        try:
+            done, _ = await asyncio.wait(
+                (ended, self._born), timeout=FIRST_BIRTH_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if self._born not in done and ended in done:
                 raise NoThreads(
                     f"{self.target.args[0]} never starts a thread or a process "
                     f"(it ended with status {ended.result()}): there is nothing to explore"
                 )
+            if self._born not in done:
+                raise UsageError(
+                    f"{self.target.args[0]} starts no thread within {FIRST_BIRTH_S:.0f} s"
+                )
+        finally:  # also if this is cancelled: nobody else would await it
             ended.cancel()
-            raise UsageError(f"{self.target.args[0]} starts no thread within {FIRST_BIRTH_S:.0f} s")
-        ended.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await ended
+            await asyncio.gather(ended, return_exceptions=True)
         self._freeze(self._born.result(), process)
 
     def _freeze(self, task: Task, process: Any) -> None:
