@@ -78,7 +78,7 @@ __asm__(".text\n.globl exit_quick\n.hidden exit_quick\nexit_quick:\n"
         "    mov %rdi,%rax\n"
         ".globl exit_quick_window\n.hidden exit_quick_window\nexit_quick_window:\n"
         "    cmpl $0,(%rsi)\n"
-        "    jne exit_late\n"
+        "    jne 1f\n"
         "    mov (%rax),%r8\n"
         "    mov 8(%rax),%r9\n"
         "    mov 16(%rax),%r10\n"
@@ -96,8 +96,8 @@ __asm__(".text\n.globl exit_quick\n.hidden exit_quick\nexit_quick:\n"
         "    mov 104(%rax),%rax\n"
         "    iretq\n"
         ".globl exit_quick_end\n.hidden exit_quick_end\nexit_quick_end:\n"
+        "1:  mov 40(%rsp),%rdi\n"
         "exit_late:\n"
-        "    mov 40(%rsp),%rdi\n"
         "    lea -264(%rdi),%rsp\n" /* nothing below the frame is needed any more */
         "    jmp late_kick\n");
 
@@ -109,12 +109,10 @@ __asm__(".text\n.globl exit_full\n.hidden exit_full\nexit_full:\n"
         "    test %rsi,%rsi\n"
         "    jz 1f\n"
         "    cmpl $0,(%rsi)\n"
-        "    jne 2f\n"
+        "    jne exit_late\n"
         "1:  mov $15,%eax\n"
         "    syscall\n"
-        ".globl exit_full_end\n.hidden exit_full_end\nexit_full_end:\n"
-        "2:  lea -264(%rdi),%rsp\n"
-        "    jmp late_kick\n");
+        ".globl exit_full_end\n.hidden exit_full_end\nexit_full_end:\n");
 
 /* A stub's last act before it is blank: unmap the nursery (addr, len), then
  * trap.  No stack is left to stand on; the signal frame goes to the alternate
@@ -190,12 +188,11 @@ static void await_kernel(void) {
  * not take every rip, and the frame of an old processor is another. */
 static void __attribute__((noreturn)) leave(void *context) {
     const uint8_t *fpstate = (const uint8_t *)UC_REG(context, REG_FPSTATE);
-    if (!race_on())
-        exit_full(context, 0);
-    if (UC_REG(context, REG_RIP) >> 47 || !fpstate ||
+    uint32_t *kicked = race_on() ? &RACE_SLOT->kicked : 0;
+    if (!kicked || UC_REG(context, REG_RIP) >> 47 || !fpstate ||
         *(const uint32_t *)(fpstate + FP_MAGIC_AT) != FP_MAGIC)
-        exit_full(context, &RACE_SLOT->kicked);
-    exit_quick(context, &RACE_SLOT->kicked);
+        exit_full(context, kicked);
+    exit_quick(context, kicked);
 }
 
 /* Pre: on the alternate stack, all fields of the mailbox that describe the trap
@@ -285,9 +282,8 @@ void on_fault(int sig, struct host_siginfo *info, void *context) {
         if (guest_frame(context) != context) /* our own fault: the process ends */
             hostcall(__NR_exit_group, 128 + sig);
         if (page_fault ? info->code > 0 && race_fault(info->addr, error, context)
-                       : race_step(context)) {
+                       : race_step(context))
             leave(context);
-        }
     } else if (page_fault && info->code > 0 && tlb_fill(info->addr, error)) {
         return;
     }
