@@ -272,7 +272,10 @@ class Engine:
         sched = machine.kernel.sched
         sched._armed_ns = 0
         sched.thawed_run()
-        why = await self._until_over(over)
+        try:
+            why = await self._until_over(over)
+        finally:
+            over.cancel()  # nobody listens any more
         if why == "hang":
             await self._stop()
         self._over = None
