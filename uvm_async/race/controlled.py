@@ -449,7 +449,7 @@ class Controlled(Policy):
                 self.area.race.ask_at = 0
         elif fair:
             number = successor(enabled, self.last)
-            self.area.race.ask_at = step + FAIR_TURN * max(step // self.step_limit, 1)
+            self.area.race.ask_at = step + FAIR_TURN * (step // self.step_limit)
         else:
             seen, self.events_seen = self.events_seen, int(self.area.race.events)
             point = Point(

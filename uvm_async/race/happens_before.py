@@ -229,7 +229,7 @@ class _Detector:
             self._order_by_lock(event, clock)
         else:
             self._judge(at, event, cells, clock, may_be_atomic)
-        if may_be_atomic and event.kind != Kind.WRITE:
+        if may_be_atomic and event.reads:
             for cell in cells:
                 _join(clock, cell.released)
         self._remember(at, event, cells, clock, may_be_atomic)
@@ -312,7 +312,7 @@ class _Detector:
             for cell in cells:
                 _join(released, cell.released)
         for cell in cells:
-            if event.kind != Kind.WRITE:
+            if event.reads:
                 cell.seen[task] = cell.writer
                 cell.readers[task] = (now, at)
             if changes:

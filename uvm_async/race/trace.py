@@ -191,7 +191,7 @@ def reads_from(steps: Sequence[Step]) -> dict[int, int | None]:
         if not event.is_access:
             continue
         touched = range(event.addr, event.addr + max(event.size, 1))
-        if event.kind != Kind.WRITE:
+        if event.reads:
             latest = max((written.get(byte, -1) for byte in touched), default=-1)
             sources[at] = latest if latest >= 0 else None
         if event.writes and not _left_alone(step):
